@@ -1,0 +1,93 @@
+#ifndef LONGWAVE_MODEL_RUNTIME_MODEL_H_
+#define LONGWAVE_MODEL_RUNTIME_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/tokenizer/tokenizer.h"
+
+namespace longwave {
+
+enum class Task { kEncode, kClassify };
+
+enum class Pooling { kMean, kFirstToken, kNone };
+
+// A classification head: its name and its labels by index.
+struct HeadInfo {
+  std::string name;
+  std::vector<std::string> labels;
+};
+
+// What a loaded model is. The server's wire message ModelInfo is made from it.
+struct ModelInfo {
+  int64_t hidden_size = 0;
+  int64_t vocab_size = 0;
+  int64_t max_length = 0;  // longest sequence in tokens, special tokens included
+  int64_t parameters = 0;
+  Pooling default_pooling = Pooling::kMean;
+  bool can_encode = true;
+  std::vector<HeadInfo> heads;  // empty: the model cannot classify
+  std::string device;           // "cpu", "cuda:N"
+  std::string feature_map;      // "prf", "trf"
+};
+
+// One sequence of a batch and what is wanted of it.
+struct RunItem {
+  // 1 to max_length ids, each in [0, vocab_size). Checked: a bad item fails alone. Not owned; must outlive Run.
+  absl::Span<const int32_t> tokens;
+  Task task = Task::kEncode;
+  Pooling pooling = Pooling::kMean;  // kEncode only
+  bool normalize = false;            // kEncode only: divide every row by its L2 norm (a zero row stays zero)
+  int head = 0;                      // kClassify only: index into ModelInfo::heads
+};
+
+// What became of one RunItem, a row-major matrix [rows, cols].
+//   kEncode:   [1, hidden_size], or [tokens, hidden_size] with Pooling::kNone
+//   kClassify: [1, labels], probabilities that sum to 1
+struct RunResult {
+  absl::Status status;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<float> values;  // empty unless status is OK
+};
+
+// A trained model on a device: packed batch in, vectors out.
+//
+// Thread-compatible for Run (one caller at a time), thread-safe for everything else.
+class Model {
+ public:
+  struct Options {
+    // Where to run. "cpu" so far.
+    std::string device = "cpu";
+
+    // Threads of one forward pass. 0: one per core.
+    int threads = 0;
+
+    absl::Status Validate() const;
+  };
+
+  // Loads a model folder (docs/model-format.md). Blocks; reads the whole folder. Errors name the file, the tensor or key, what
+  // was found and what was expected: NOT_FOUND (no such folder or file), INVALID_ARGUMENT (a folder that can never work),
+  // RESOURCE_EXHAUSTED (no memory for it).
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& folder,
+                                                     const Options& options);
+
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+
+  // Runs all items as one packed batch, without padding; returns one result per item, in order. Blocks for the whole forward pass.
+  // Never throws. Results do not depend on who shared the batch beyond 1e-5 of the largest absolute value of a row (float32).
+  // A failure of the device as a whole is put in every item's status.
+  virtual std::vector<RunResult> Run(absl::Span<const RunItem> items) = 0;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_MODEL_RUNTIME_MODEL_H_
