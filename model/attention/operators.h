@@ -1,0 +1,75 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_OPERATORS_H_
+#define LONGWAVE_MODEL_ATTENTION_OPERATORS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/OptionalArrayRef.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "model/attention/relative_bias.h"
+
+// The operators of TORCH_LIBRARY(longwave), callable from C++. Every function goes through the
+// dispatcher, so the kernels of the tensors' device answer. All are inference only, thread-safe,
+// and throw c10::Error: the message names the argument, what came and what was expected.
+namespace longwave::attention {
+
+struct AttentionOptions {
+  // "prf": positive random features; "trf": trigonometric ones.
+  std::string feature_map = "prf";
+
+  // Divide q and k by max(their L2 norm, 1e-12) per head and token.
+  bool normalize = true;
+
+  // Factor on q and k after the normalisation, before the projection.
+  double scale = 1.0;
+
+  // Token i sees tokens j <= i only.
+  bool causal = false;
+
+  // "auto" (the planner chooses, never fails), "direct", "fft" (raises where it would miss the
+  // promise) or "reference".
+  std::string algorithm = "auto";
+};
+
+// out_i = sum_j exp(b[j-i]) (phi(q_i) . phi(k_j)) v_j / sum_j exp(b[j-i]) (phi(q_i) . phi(k_j)),
+// per sequence and head.
+//
+// q, k: [batch, n, heads, head_dim], or packed [tokens, heads, head_dim] with cu_seqlens. v:
+// likewise, its head size may differ.
+//   One dtype of float32, bfloat16, float16 (float64: algorithm "reference" or "auto", which then
+//   is the same). The last dimension is contiguous. Empty batches and sequences are legal.
+// projection: float32 [features, head_dim] or [heads, features, head_dim].
+// bias: prepared with the same feature_map and causal as the options say.
+// cu_seqlens: int32 [sequences + 1] on the tensors' device, from 0 to tokens, never descending;
+// only with packed tensors. seqlens: the same lengths on the host; without them one copy is made.
+//
+// Returns v's shape and dtype: largest error relative to max|v| of a sequence, head and channel
+// 1e-5 (float32), 1e-2 (bfloat16), 2e-3 (float16) for "prf"; for "trf" that times sum|w| / |sum w|
+// of a row's weights w.
+at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& projection, const c10::intrusive_ptr<RelativeBias>& bias,
+                        const std::optional<at::Tensor>& cu_seqlens,
+                        at::OptionalIntArrayRef seqlens, const AttentionOptions& options);
+
+// The same for images: q, k, v are [batch, height * width, heads, head_dim], tokens row by row.
+// bias: float32 [heads, 2H-1, 2W-1], raw, at [dy + H-1, dx + W-1] with dy = y_j - y_i; distances
+// beyond keep the edge value; -inf and errors as in RelativeBias. options.causal must be false.
+at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& projection, const at::Tensor& bias,
+                          const std::array<int64_t, 2>& grid, const AttentionOptions& options);
+
+// What "auto" would do: JSON {"groups": [{"heads", "lengths", "algorithm", "reason", "error_bound",
+// "predicted_ms"}]}. device: "cpu". dtype: "float32", "bfloat16", "float16", "float64". features:
+// rows of the projection. workspace_bytes: memory that an algorithm may take beside inputs and
+// output; 0: no limit.
+std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
+                          int64_t head_dim, int64_t features, const std::string& device,
+                          const std::string& dtype, int64_t workspace_bytes);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_OPERATORS_H_

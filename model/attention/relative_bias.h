@@ -1,0 +1,64 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_RELATIVE_BIAS_H_
+#define LONGWAVE_MODEL_ATTENTION_RELATIVE_BIAS_H_
+
+#include <ATen/core/Tensor.h>
+#include <torch/custom_class.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "model/attention/spectrum_cache.h"
+
+namespace longwave::attention {
+
+// The table of a relative positional bias, checked and analysed once, used by many calls.
+//
+// Token i gives token j the weight exp(b[j - i]) times the kernel of their features. In Python it
+// is the TorchBind class torch.classes.longwave.RelativeBias(bias, feature_map, causal, max_len,
+// tolerance).
+//
+// Thread-safe: the table never changes, the cache of spectra has its own lock.
+class RelativeBias final : public torch::CustomClassHolder {
+ public:
+  // bias: float32 [heads, 2L-1], raw (not exponentiated), ascending in t = j - i from -(L-1) to
+  // L-1; distances beyond keep
+  //   the edge value. -inf forbids a distance. It is copied: later changes of the tensor do not
+  //   matter.
+  // feature_map: "prf" or "trf", causal: token i sees j <= i only. A call must agree with both.
+  // max_len: the longest sequence that the analysis of the table has to hold for; 0: its own L.
+  // Longer sequences are legal. tolerance: the error that a call may make, as a share of max|v|
+  // (float32 inputs; 1e-5 is what is promised).
+  //
+  // Throws c10::Error on a wrong dtype, shape or layout, on NaN and +inf, on -inf at t = 0, on a
+  // bias that requires grad under grad mode, on an unknown feature map, and on max_len or tolerance
+  // out of range.
+  RelativeBias(const at::Tensor& bias, const std::string& feature_map, bool causal, int64_t max_len,
+               double tolerance);
+
+  // float32 [heads, 2L-1], contiguous.
+  const at::Tensor& table() const { return table_; }
+  const std::string& feature_map() const { return feature_map_; }
+  bool causal() const { return causal_; }
+  int64_t max_len() const { return max_len_; }
+  double tolerance() const { return tolerance_; }
+
+  int64_t heads() const { return table_.size(0); }
+  // L: distances from -(L-1) to L-1 are in the table.
+  int64_t length() const { return (table_.size(1) + 1) / 2; }
+
+  // Spectra of exp(b) by transform size, made on first use.
+  SpectrumCache& spectra() const { return *spectra_; }
+
+ private:
+  at::Tensor table_;
+  std::string feature_map_;
+  bool causal_;
+  int64_t max_len_;
+  double tolerance_;
+  std::unique_ptr<SpectrumCache> spectra_;
+};
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_RELATIVE_BIAS_H_
