@@ -1,6 +1,8 @@
 #include "model/tokenizer/tokenizer.h"
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "model/tokenizer/fit.h"
 
 namespace longwave {
 
@@ -9,16 +11,7 @@ absl::StatusOr<TokenSequence> Tokenizer::EncodeIds(absl::Span<const uint32_t> id
   if (ids.empty()) {
     return absl::InvalidArgumentError("token ids: found none, expected at least one");
   }
-  const auto found = static_cast<int64_t>(ids.size());
-  if (found > max_tokens && overflow == Overflow::kError) {
-    return absl::OutOfRangeError(
-        absl::StrCat("input: found ", found, " tokens, expected at most ", max_tokens));
-  }
-  if (max_tokens < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens: found ", max_tokens, ", expected at least 1"));
-  }
-  // All ids are checked, the dropped ones too: whether an input is valid does not depend on the
+  // All ids are checked, the dropped ones too: whether an input is valid does not depend on
   // truncation.
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= static_cast<uint64_t>(vocab_size())) {
@@ -26,10 +19,12 @@ absl::StatusOr<TokenSequence> Tokenizer::EncodeIds(absl::Span<const uint32_t> id
                                                      ", expected at most ", vocab_size() - 1));
     }
   }
-  const int64_t kept = found < max_tokens ? found : max_tokens;
+  const absl::StatusOr<Fit> fit =
+      FitContent(static_cast<int64_t>(ids.size()), /*special=*/0, max_tokens, overflow);
+  if (!fit.ok()) return fit.status();
   TokenSequence sequence;
-  sequence.ids.assign(ids.begin(), ids.begin() + kept);
-  sequence.tokens_dropped = found - kept;
+  sequence.ids.assign(ids.begin(), ids.begin() + fit->kept);
+  sequence.tokens_dropped = fit->dropped;
   return sequence;
 }
 

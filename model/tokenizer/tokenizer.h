@@ -18,15 +18,16 @@ enum class Overflow {
 
 // A token sequence ready for a model, special tokens included.
 struct TokenSequence {
-  std::vector<int32_t> ids;     // 1 to max_tokens ids, each in [0, vocab_size)
+  std::vector<int32_t> ids;    // 1 to max_tokens ids, each in [0, vocab_size)
   int64_t tokens_dropped = 0;  // by kTruncateEnd; 0 otherwise
 };
 
 // Turns documents into token ids. Immutable and thread-safe after construction; never blocks.
 //
-// Errors of all three functions: INVALID_ARGUMENT for content that can never work (empty, invalid UTF-8, an id outside the
-// vocabulary, a kind of input that this tokenizer does not take); OUT_OF_RANGE when longer than `max_tokens` under kError.
-// Work and memory are bounded by the input's size.
+// Errors of all three functions: INVALID_ARGUMENT for content that can never work (empty, invalid
+// UTF-8, an id outside the vocabulary, a kind of input that this tokenizer does not take);
+// OUT_OF_RANGE when longer than `max_tokens` under kError. Work and memory are bounded by the
+// input's size.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -35,7 +36,8 @@ class Tokenizer {
   virtual absl::StatusOr<TokenSequence> EncodeText(absl::string_view utf8, int64_t max_tokens,
                                                    Overflow overflow) const = 0;
 
-  // Raw bytes of any content, at least one. Adds special tokens. Only byte-level tokenizers take them.
+  // Raw bytes of any content, at least one. Adds special tokens. Only byte-level tokenizers take
+  // them.
   virtual absl::StatusOr<TokenSequence> EncodeBytes(absl::string_view bytes, int64_t max_tokens,
                                                     Overflow overflow) const = 0;
 
