@@ -1,0 +1,48 @@
+#include "server/metrics/metric_families.h"
+
+namespace longwave {
+namespace {
+
+using prometheus::Registry;
+
+prometheus::Family<prometheus::Counter>& Counters(Registry& registry, const char* name,
+                                                  const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+prometheus::Family<prometheus::Gauge>& Gauges(Registry& registry, const char* name,
+                                              const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+}
+
+prometheus::Family<prometheus::Histogram>& Histograms(Registry& registry, const char* name,
+                                                      const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+}  // namespace
+
+MetricFamilies::MetricFamilies(Registry& r)
+    : requests(Counters(r, "longwave_requests_total", "Finished requests.")),
+      inputs(Counters(r, "longwave_inputs_total", "Inputs of requests, by their own status.")),
+      tokens(Counters(r, "longwave_tokens_total", "Tokens that went through the model.")),
+      padded_tokens(Counters(r, "longwave_padded_tokens_total",
+                             "Slots of padding that were computed beside them.")),
+      batch_size(Histograms(r, "longwave_batch_size", "Sequences per batch.")),
+      batch_tokens(Histograms(r, "longwave_batch_tokens", "Tokens per batch.")),
+      queue_duration(Histograms(r, "longwave_queue_duration_seconds",
+                                "Time an input waited for its batch, or until it left the queue.")),
+      tokenize_duration(Histograms(r, "longwave_tokenize_duration_seconds",
+                                   "Time to turn a request's inputs into token ids.")),
+      compute_duration(
+          Histograms(r, "longwave_compute_duration_seconds", "Time of a batch's forward pass.")),
+      request_duration(Histograms(r, "longwave_request_duration_seconds",
+                                  "Time from a request's arrival to its end, failed or not.")),
+      queue_tokens(Gauges(r, "longwave_queue_tokens", "Tokens waiting now.")),
+      queue_inputs(Gauges(r, "longwave_queue_inputs", "Inputs waiting now.")),
+      requests_in_flight(
+          Gauges(r, "longwave_requests_in_flight", "Requests that have not ended yet.")),
+      model_info(Gauges(r, "longwave_model_info", "Loaded models; always 1.")),
+      build_info(Gauges(r, "longwave_build_info", "Version of the server; always 1.")) {}
+
+}  // namespace longwave

@@ -1,0 +1,89 @@
+#include "server/metrics/model_metrics.h"
+
+#include "server/metrics/buckets.h"
+#include "server/metrics/metric_families.h"
+
+namespace longwave {
+namespace {
+
+constexpr const char* kRpcNames[kRpcCount] = {"Encode", "EncodeStream", "Classify"};
+
+// What the service's contract allows to come out (inference.proto). Anything else is a bug and
+// counted as INTERNAL.
+constexpr absl::StatusCode kCodes[] = {
+    absl::StatusCode::kOk,
+    absl::StatusCode::kCancelled,
+    absl::StatusCode::kInvalidArgument,
+    absl::StatusCode::kDeadlineExceeded,
+    absl::StatusCode::kNotFound,
+    absl::StatusCode::kResourceExhausted,
+    absl::StatusCode::kOutOfRange,
+    absl::StatusCode::kInternal,
+    absl::StatusCode::kUnavailable,
+};
+
+std::array<prometheus::Counter*, kStatusCodeCount> AddByCode(
+    prometheus::Family<prometheus::Counter>& family, prometheus::Labels labels) {
+  std::array<prometheus::Counter*, kStatusCodeCount> counters{};
+  for (const absl::StatusCode code : kCodes) {
+    labels["code"] = absl::StatusCodeToString(code);
+    counters[static_cast<int>(code)] = &family.Add(labels);
+  }
+  for (prometheus::Counter*& counter : counters) {
+    if (counter == nullptr) counter = counters[static_cast<int>(absl::StatusCode::kInternal)];
+  }
+  return counters;
+}
+
+}  // namespace
+
+ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model) {
+  const prometheus::Labels labels = {{"model", model}};
+  const std::vector<double> durations = DurationBuckets();
+  for (int rpc = 0; rpc < kRpcCount; ++rpc) {
+    const prometheus::Labels rpc_labels = {{"model", model}, {"rpc", kRpcNames[rpc]}};
+    requests_[rpc] = AddByCode(families.requests, rpc_labels);
+    request_duration_[rpc] = &families.request_duration.Add(rpc_labels, durations);
+  }
+  inputs_ = AddByCode(families.inputs, labels);
+  tokens_ = &families.tokens.Add(labels);
+  families.padded_tokens.Add(labels);  // stays 0: batches are packed
+  batch_size_ = &families.batch_size.Add(labels, PowerOfTwoBuckets(1, 4096));
+  batch_tokens_ = &families.batch_tokens.Add(labels, PowerOfTwoBuckets(16, 1 << 24));
+  queue_duration_ = &families.queue_duration.Add(labels, durations);
+  tokenize_duration_ = &families.tokenize_duration.Add(labels, durations);
+  compute_duration_ = &families.compute_duration.Add(labels, durations);
+  queue_tokens_ = &families.queue_tokens.Add(labels);
+  queue_inputs_ = &families.queue_inputs.Add(labels);
+}
+
+void ModelMetrics::OnRequestDone(Rpc rpc, absl::StatusCode code, absl::Duration duration) {
+  requests_[static_cast<int>(rpc)][static_cast<int>(code)]->Increment();
+  request_duration_[static_cast<int>(rpc)]->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void ModelMetrics::OnInputsDone(absl::StatusCode code, int64_t count) {
+  inputs_[static_cast<int>(code)]->Increment(static_cast<double>(count));
+}
+
+void ModelMetrics::OnTokenized(absl::Duration duration) {
+  tokenize_duration_->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void ModelMetrics::OnQueueChange(int64_t tokens, int64_t items) {
+  queue_tokens_->Increment(static_cast<double>(tokens));
+  queue_inputs_->Increment(static_cast<double>(items));
+}
+
+void ModelMetrics::OnItemDequeued(absl::Duration waited) {
+  queue_duration_->Observe(absl::ToDoubleSeconds(waited));
+}
+
+void ModelMetrics::OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) {
+  batch_size_->Observe(static_cast<double>(items));
+  batch_tokens_->Observe(static_cast<double>(tokens));
+  tokens_->Increment(static_cast<double>(tokens));
+  compute_duration_->Observe(absl::ToDoubleSeconds(compute));
+}
+
+}  // namespace longwave

@@ -1,0 +1,70 @@
+#ifndef LONGWAVE_SERVER_METRICS_MODEL_METRICS_H_
+#define LONGWAVE_SERVER_METRICS_MODEL_METRICS_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/batching/batch_observer.h"
+
+namespace prometheus {
+class Counter;
+class Gauge;
+class Histogram;
+}  // namespace prometheus
+
+namespace longwave {
+
+struct MetricFamilies;
+
+enum class Rpc { kEncode, kEncodeStream, kClassify };
+inline constexpr int kRpcCount = 3;
+
+// Number of canonical status codes, OK to UNAUTHENTICATED.
+inline constexpr int kStatusCodeCount = 17;
+
+// The series of one model name. All of them exist, at zero, from construction on. Thread-safe; no
+// call blocks.
+class ModelMetrics final : public BatchObserver {
+ public:
+  // Adds the series to `families`, which must outlive this.
+  ModelMetrics(MetricFamilies& families, const std::string& model);
+
+  ModelMetrics(const ModelMetrics&) = delete;
+  ModelMetrics& operator=(const ModelMetrics&) = delete;
+
+  // A request ended, well or not, `duration` after it arrived.
+  void OnRequestDone(Rpc rpc, absl::StatusCode code, absl::Duration duration);
+
+  // So many inputs of a request got this status.
+  void OnInputsDone(absl::StatusCode code, int64_t count);
+
+  // The inputs of a request were turned into token ids.
+  void OnTokenized(absl::Duration duration);
+
+  // BatchObserver:
+  void OnQueueChange(int64_t tokens, int64_t items) override;
+  void OnItemDequeued(absl::Duration waited) override;
+  void OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) override;
+
+ private:
+  using CountersByCode = std::array<prometheus::Counter*, kStatusCodeCount>;
+
+  std::array<CountersByCode, kRpcCount> requests_;
+  std::array<prometheus::Histogram*, kRpcCount> request_duration_;
+  CountersByCode inputs_;
+  prometheus::Counter* tokens_;
+  prometheus::Histogram* batch_size_;
+  prometheus::Histogram* batch_tokens_;
+  prometheus::Histogram* queue_duration_;
+  prometheus::Histogram* tokenize_duration_;
+  prometheus::Histogram* compute_duration_;
+  prometheus::Gauge* queue_tokens_;
+  prometheus::Gauge* queue_inputs_;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_METRICS_MODEL_METRICS_H_

@@ -1,0 +1,36 @@
+#ifndef LONGWAVE_SERVER_RPC_REQUEST_GATE_H_
+#define LONGWAVE_SERVER_RPC_REQUEST_GATE_H_
+
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/batching/clock.h"
+
+namespace longwave {
+
+// Lets requests in until it is closed, and knows how many are inside. Thread-safe.
+class RequestGate {
+ public:
+  // False once the gate is closed; otherwise the caller is inside until it calls Leave().
+  bool TryEnter() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Leave() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Lets nobody in from now on.
+  void Close() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Blocks until nobody is inside or `clock` reaches `deadline`. Returns how many are still inside.
+  int64_t AwaitEmpty(const Clock& clock, absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  bool IsEmpty() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return inside_ == 0; }
+
+  absl::Mutex mutex_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t inside_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_RPC_REQUEST_GATE_H_

@@ -1,0 +1,85 @@
+#include "server/rpc/request_scope.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace longwave {
+namespace {
+
+uint64_t NextRequestId() {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+// gRPC speaks of the system's clock, which may be set at any time; only what remains until then is
+// carried over.
+absl::Time ToDeadline(std::chrono::system_clock::time_point deadline, absl::Time now) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return now + absl::FromChrono(deadline - std::chrono::system_clock::now());
+}
+
+}  // namespace
+
+RequestScope::RequestScope(const ServiceContext& service, Rpc rpc,
+                           const grpc::CallbackServerContext& context)
+    : service_(service),
+      rpc_(rpc),
+      id_(NextRequestId()),
+      arrival_(service.clock->Now()),
+      deadline_(ToDeadline(context.deadline(), arrival_)),
+      admitted_(service.gate->TryEnter()),
+      metrics_(service.metrics->unknown_model()) {
+  service_.metrics->OnRequestStart();
+}
+
+absl::Status RequestScope::CheckAdmitted() const {
+  if (admitted_) return absl::OkStatus();
+  return absl::UnavailableError("the server is draining; try another one");
+}
+
+absl::Status RequestScope::End(const absl::Status& status) {
+  metrics_->OnRequestDone(rpc_, status.code(), elapsed());
+  service_.metrics->OnRequestEnd();
+  if (!absl::IsInternal(status)) return status;
+  LogIfInternal(status);
+  return absl::InternalError(absl::StrCat(status.message(), " (request ", id_, ")"));
+}
+
+void RequestScope::LogIfInternal(const absl::Status& status) const {
+  if (absl::IsInternal(status)) {
+    spdlog::error("request {}: {}", id_, std::string(status.message()));
+  }
+}
+
+absl::Status RequestScope::CancelledStatus() const {
+  if (service_.clock->Now() >= deadline_) {
+    return absl::DeadlineExceededError("the deadline passed; the result was dropped");
+  }
+  return absl::CancelledError("cancelled by the client");
+}
+
+void RequestScope::Leave() {
+  if (admitted_) service_.gate->Leave();
+}
+
+absl::Status CatchExceptions(const std::function<absl::Status()>& step) {
+  try {
+    return step();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        "the server is out of memory; try again later or send less");
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("unexpected failure: ", e.what()));
+  } catch (...) {
+    return absl::InternalError("unexpected failure");
+  }
+}
+
+}  // namespace longwave
