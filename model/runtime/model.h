@@ -9,13 +9,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "model/checkpoint/pooling.h"
 #include "model/tokenizer/tokenizer.h"
 
 namespace longwave {
 
 enum class Task { kEncode, kClassify };
-
-enum class Pooling { kMean, kFirstToken, kNone };
 
 // A classification head: its name and its labels by index.
 struct HeadInfo {
@@ -34,19 +33,25 @@ struct ModelInfo {
   std::vector<HeadInfo> heads;  // empty: the model cannot classify
   std::string device;           // "cpu", "cuda:N"
   std::string feature_map;      // "prf", "trf"
+
+  // What the loader found in the folder and does not use, one sentence each; for the log.
+  std::vector<std::string> warnings;
 };
 
 // One sequence of a batch and what is wanted of it.
 struct RunItem {
-  // 1 to max_length ids, each in [0, vocab_size). Checked: a bad item fails alone. Not owned; must outlive Run.
+  // 1 to max_length ids, each in [0, vocab_size). Not owned; must outlive Run.
   absl::Span<const int32_t> tokens;
   Task task = Task::kEncode;
   Pooling pooling = Pooling::kMean;  // kEncode only
-  bool normalize = false;            // kEncode only: divide every row by its L2 norm (a zero row stays zero)
-  int head = 0;                      // kClassify only: index into ModelInfo::heads
+  bool normalize = false;  // kEncode only: divide every row by its L2 norm (a zero row stays zero)
+  int head = 0;            // kClassify only: index into ModelInfo::heads
 };
 
-// What became of one RunItem, a row-major matrix [rows, cols].
+// What became of one RunItem, a row-major matrix [rows, cols]. A bad item fails alone:
+// INVALID_ARGUMENT (no tokens, an id out of range, no such head, a task that the model does not
+// serve), OUT_OF_RANGE (longer than max_length), INTERNAL (the model's output has a NaN or an
+// infinity in it).
 //   kEncode:   [1, hidden_size], or [tokens, hidden_size] with Pooling::kNone
 //   kClassify: [1, labels], probabilities that sum to 1
 struct RunResult {
@@ -71,9 +76,9 @@ class Model {
     absl::Status Validate() const;
   };
 
-  // Loads a model folder (docs/model-format.md). Blocks; reads the whole folder. Errors name the file, the tensor or key, what
-  // was found and what was expected: NOT_FOUND (no such folder or file), INVALID_ARGUMENT (a folder that can never work),
-  // RESOURCE_EXHAUSTED (no memory for it).
+  // Loads a model folder (docs/model-format.md). Blocks; reads the whole folder. Errors name the
+  // file, the tensor or key, what was found and what was expected: NOT_FOUND (no such folder or
+  // file), INVALID_ARGUMENT (a folder that can never work), RESOURCE_EXHAUSTED (no memory for it).
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& folder,
                                                      const Options& options);
 
@@ -82,9 +87,10 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
 
-  // Runs all items as one packed batch, without padding; returns one result per item, in order. Blocks for the whole forward pass.
-  // Never throws. Results do not depend on who shared the batch beyond 1e-5 of the largest absolute value of a row (float32).
-  // A failure of the device as a whole is put in every item's status.
+  // Runs all items as one packed batch, without padding; returns one result per item, in order.
+  // Blocks for the whole forward pass. Never throws. Results do not depend on who shared the batch
+  // beyond 1e-5 of the largest absolute value of a row (float32). A failure of the device as a
+  // whole is put in every item's status.
   virtual std::vector<RunResult> Run(absl::Span<const RunItem> items) = 0;
 };
 

@@ -1,0 +1,107 @@
+#include "model/runtime/cpu_model.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cmath>
+#include <map>
+
+#include "absl/status/status.h"
+#include "model/encoder/pooling.h"
+#include "model/encoder/torch_guard.h"
+
+namespace longwave {
+namespace {
+
+bool IsFinite(absl::Span<const float> values) {
+  for (const float value : values) {
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
+// Divides by the L2 norm, summed in float64; a zero row stays zero.
+void Normalize(absl::Span<float> row) {
+  double sum = 0;
+  for (const float value : row) sum += static_cast<double>(value) * value;
+  if (sum == 0) return;
+  const double factor = 1 / std::sqrt(sum);
+  for (float& value : row) value = static_cast<float>(value * factor);
+}
+
+// Copies rows: float32 [rows, cols], contiguous. What is not finite must not leave as if it were an
+// answer.
+void Store(const at::Tensor& rows, bool normalize, RunResult& result) {
+  const float* data = rows.const_data_ptr<float>();
+  const absl::Span<const float> values(data, rows.numel());
+  if (!IsFinite(values)) {
+    result.status =
+        absl::InternalError("output: found a NaN or an infinity in what the model made");
+    return;
+  }
+  result.rows = rows.size(0);
+  result.cols = rows.size(1);
+  result.values.assign(values.begin(), values.end());
+  if (!normalize) return;
+  for (int64_t row = 0; row < result.rows; ++row) {
+    Normalize(absl::MakeSpan(result.values.data() + row * result.cols, result.cols));
+  }
+}
+
+// Items whose pooled rows go the same way.
+struct Group {
+  std::vector<size_t> items;  // index into the batch
+  std::vector<PoolRow> rows;  // one for each
+};
+
+}  // namespace
+
+void CpuModel::Forward(const PackedBatch& batch, absl::Span<const RunItem> items,
+                       std::vector<RunResult>& results) const {
+  const at::Tensor hidden = encoder_.Forward(batch.ids, batch.lengths);
+
+  // Items that want the same thing, by head; all pooled embeddings under kEmbedding.
+  constexpr int kEmbedding = -1;
+  std::map<int, Group> groups;
+  for (size_t i = 0; i < batch.items.size(); ++i) {
+    const size_t index = batch.items[i];
+    const RunItem& item = items[index];
+    const bool classify = item.task == Task::kClassify;
+    if (!classify && item.pooling == Pooling::kNone) {
+      Store(hidden.narrow(0, batch.begins[i], batch.lengths[i]), item.normalize, results[index]);
+      continue;
+    }
+    Group& group = groups[classify ? item.head : kEmbedding];
+    group.items.push_back(index);
+    group.rows.push_back({batch.begins[i], batch.lengths[i],
+                          classify ? encoder_.config().heads[item.head].pooling : item.pooling});
+  }
+  for (const auto& [head, group] : groups) {
+    at::Tensor rows = PoolRows(hidden, group.rows);
+    if (head != kEmbedding) rows = encoder_.Classify(head, rows);
+    for (size_t i = 0; i < group.items.size(); ++i) {
+      const RunItem& item = items[group.items[i]];
+      Store(rows.narrow(0, static_cast<int64_t>(i), 1),
+            item.task == Task::kEncode && item.normalize, results[group.items[i]]);
+    }
+  }
+}
+
+std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items) {
+  std::vector<RunResult> results(items.size());
+  const PackedBatch batch = PackItems(items, info_, results);
+  if (batch.items.empty()) return results;
+  const absl::Status status = GuardTorch([&] {
+    // The number of threads belongs to the calling thread, so it is set in every call.
+    at::set_num_threads(threads_);
+    const c10::InferenceMode inference;
+    Forward(batch, items, results);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) {
+    for (const size_t item : batch.items) results[item] = RunResult{status, 0, 0, {}};
+  }
+  return results;
+}
+
+}  // namespace longwave
