@@ -1,0 +1,87 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_KERNELS_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace longwave::attention {
+
+// Tokens of one chunk. All tiles below are in units of it.
+inline constexpr int kChunk = 64;
+
+// Sizes of one head's problem. Padded sizes are multiples of 16; padding holds zeros, which
+// contribute nothing to any sum.
+struct ChunkShape {
+  int dim = 0;        // d, of q and k
+  int features = 0;   // m
+  int value_dim = 0;  // d_v
+  int dim_pad = 0;
+  int features_pad = 0;
+  int value_pad = 0;
+
+  static ChunkShape Make(int dim, int features, int value_dim);
+
+  // Floats of one state: features_pad rows of value_pad sums of phi v, then features_pad sums of
+  // phi.
+  std::size_t state_size() const {
+    return static_cast<std::size_t>(features_pad) * value_pad + features_pad;
+  }
+
+  // Floats of the scratch memory that every function below may overwrite.
+  std::size_t scratch_size() const;
+};
+
+// How x becomes phi(x) = exp(W x - |x|^2 / 2 - shift), the prf map without its constant 1/sqrt(m),
+// which cancels.
+struct ChunkFeatures {
+  bool normalize = true;
+  float scale = 1.0F;
+};
+
+// All pointers to tiles and to scratch are 64-byte aligned, rows contiguous. Every function is pure
+// and thread-safe (with a scratch of its own), chooses its instruction set at run time (Highway),
+// and works on `rows` <= kChunk tokens that lie `stride` floats apart. Scratch is passed in because
+// large thread-local arrays would eat the small stacks of other libraries' threads.
+
+// Key features, transposed: phi[features_pad][kChunk], columns >= rows zero. w:
+// [features_pad][dim_pad]. `shift` is one number for the whole sequence, so it cancels.
+void KeyFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
+                 std::ptrdiff_t stride, int rows, const float* w, float shift, float* scratch,
+                 float* phi);
+
+// The largest W x - |x|^2 / 2 over these keys and all features: what `shift` must be when keys are
+// not normalised.
+float KeyLogitMax(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
+                  std::ptrdiff_t stride, int rows, const float* w, float* scratch);
+
+// Query features: phi[kChunk][features_pad], rows >= `rows` zero. wt: [dim_pad][features_pad]. Each
+// row subtracts its own maximum when queries are not normalised.
+void QueryFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* q,
+                   std::ptrdiff_t stride, int rows, const float* wt, float* scratch, float* phi);
+
+// Copies values into a tile [kChunk][value_pad], zero beyond rows and value_dim.
+void PackValues(const ChunkShape& shape, const float* v, std::ptrdiff_t stride, int rows,
+                float* tile);
+
+// state = sum over the chunk's keys j of decay[j] phi(k_j) [v_j | 1]. decay: kChunk factors, or
+// null for 1.
+void ChunkState(const ChunkShape& shape, const float* phi_k, const float* values,
+                const float* decay, float* scratch, float* state);
+
+// out[i] += sum_j c[j - i] (phi(q_i) . phi(k_j)) v_j and den[i] likewise, for one chunk of queries
+// and one of keys. c points at the weight of the distance (first key - first query); c[-(kChunk-1)]
+// to c[kChunk-1] are read.
+void NearTile(const ChunkShape& shape, const float* phi_q, const float* phi_k, const float* values,
+              const float* c, float* scratch, float* out, float* den);
+
+// out[i] += factor[i] phi(q_i) . state and den[i] likewise. factor: kChunk numbers, or null for 1.
+void FarProduct(const ChunkShape& shape, const float* phi_q, const float* state,
+                const float* factor, float* out, float* den);
+
+// target[i * stride + e] = out[i][e] / den[i] for the first `rows` rows and value_dim columns.
+void Divide(const ChunkShape& shape, const float* out, const float* den, int rows, float* target,
+            std::ptrdiff_t stride);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_KERNELS_H_

@@ -1,0 +1,74 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNKED_ATTENTION_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNKED_ATTENTION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/attention/structured/chunk_kernels.h"
+#include "model/attention/structured/prepared_head.h"
+
+namespace longwave::attention {
+
+// One sequence and head: float32 rows, `*_stride` floats apart. Not owned.
+struct HeadInput {
+  const float* q = nullptr;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  float* out = nullptr;
+  std::ptrdiff_t q_stride = 0;
+  std::ptrdiff_t k_stride = 0;
+  std::ptrdiff_t v_stride = 0;
+  std::ptrdiff_t out_stride = 0;
+  int64_t tokens = 0;
+};
+
+// A projection W [features, dim] padded in both layouts that the kernels read.
+class PaddedProjection {
+ public:
+  PaddedProjection(const ChunkShape& shape, const float* w);
+  const float* rows() const { return rows_; }        // [features_pad][dim_pad]
+  const float* columns() const { return columns_; }  // [dim_pad][features_pad]
+
+ private:
+  std::vector<float> storage_;
+  float* rows_ = nullptr;
+  float* columns_ = nullptr;
+};
+
+// Aligned float memory that only grows, so that consecutive heads reuse pages that are already
+// mapped.
+class Workspace {
+ public:
+  float* Get(std::size_t floats);
+
+ private:
+  std::unique_ptr<float[]> storage_;
+  std::size_t size_ = 0;
+};
+
+// Whether the passes over a head's chunks share LibTorch's threads, or the caller is one of several
+// threads with a head each.
+enum class Threading { kSerial, kParallel };
+
+// Linear-time attention of one head by the structure of its table (direct tiles, constant runs by
+// window sums of chunk states in float64, exponentials by decayed recurrences). prf features only.
+//
+// Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in
+// `workspace`. Returns false, with `out` unusable, when a row's denominator left float32's range:
+// the caller takes an algorithm that scales row by row.
+bool ChunkedAttention(const ChunkShape& shape, const ChunkFeatures& features,
+                      const PaddedProjection& projection, const PreparedHead& head,
+                      const HeadInput& input, Threading threading, Workspace& workspace);
+
+// Floats of workspace that one head of `tokens` tokens needs.
+std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,
+                            int64_t tokens);
+
+// Largest head sizes that the kernels take.
+inline constexpr int kMaxHeadSize = 1024;
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNKED_ATTENTION_H_

@@ -1,0 +1,32 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_PREPARED_HEAD_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_PREPARED_HEAD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/attention/structured/table_structure.h"
+
+namespace longwave::attention {
+
+// A table's structure with the weights exp(b - reference) of its direct tiles. Immutable,
+// thread-safe.
+class PreparedHead {
+ public:
+  // bias: [2 * length - 1] as in AnalyzeTable; not kept.
+  PreparedHead(const float* bias, int64_t length, TableStructure structure);
+
+  const TableStructure& structure() const { return structure_; }
+
+  // The weight of distance offset * kChunk; the kChunk - 1 weights on either side of it are
+  // readable. `offset` must be a direct tile's; where all are direct, any.
+  const float* Tile(int64_t offset) const;
+
+ private:
+  TableStructure structure_;
+  int64_t reach_ = 0;  // the largest offset that is stored
+  std::vector<float> weights_;
+};
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_PREPARED_HEAD_H_

@@ -1,0 +1,95 @@
+#include "model/attention/structured/state_scan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/attention/structured/chunk_kernels.h"
+
+namespace longwave::attention {
+namespace {
+
+// Running sums of one range of elements.
+class Running {
+ public:
+  Running(const float* chunk_states, std::size_t size, std::size_t begin, std::size_t end)
+      : source_(chunk_states), size_(size), begin_(begin), sum_(end - begin, 0.0) {}
+
+  void Add(int64_t chunk, double factor) {
+    const float* from = source_ + static_cast<std::size_t>(chunk) * size_ + begin_;
+    for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += factor * from[i];
+  }
+
+  void Decay(double factor) {
+    for (double& value : sum_) value *= factor;
+  }
+
+  // Adds factor * sum to a state. Values too small for a normal float32 become zero: they slow
+  // arithmetic down and change nothing.
+  void AddTo(float* states, int64_t chunk, double factor) const {
+    float* to = states + static_cast<std::size_t>(chunk) * size_ + begin_;
+    for (std::size_t i = 0; i < sum_.size(); ++i) {
+      const double value = factor * sum_[i];
+      to[i] += std::abs(value) < 1e-36 ? 0.0F : static_cast<float>(value);
+    }
+  }
+
+ private:
+  const float* source_;
+  std::size_t size_;
+  std::size_t begin_;
+  std::vector<double> sum_;
+};
+
+void Clear(float* states, int64_t chunks, std::size_t size, std::size_t begin, std::size_t end) {
+  for (int64_t b = 0; b < chunks; ++b)
+    std::fill(states + b * size + begin, states + b * size + end, 0.0F);
+}
+
+}  // namespace
+
+void ScanConstants(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
+                   const std::vector<FarTerm>& terms, std::size_t begin, std::size_t end) {
+  Clear(states, chunks, size, begin, end);
+  const auto inside = [chunks](int64_t chunk) { return chunk >= 0 && chunk < chunks; };
+  for (const FarTerm& term : terms) {
+    const double amplitude = std::exp(term.log_amplitude);
+    Running sum(chunk_states, size, begin, end);
+    if (term.end == kOpen) {
+      for (int64_t b = chunks - 1; b >= 0; --b) {
+        if (inside(b + term.begin)) sum.Add(b + term.begin, 1.0);
+        sum.AddTo(states, b, amplitude);
+      }
+      continue;
+    }
+    if (term.begin != -kOpen)
+      for (int64_t chunk = std::max<int64_t>(term.begin, 0); chunk < std::min(term.end - 1, chunks);
+           ++chunk)
+        sum.Add(chunk, 1.0);
+    for (int64_t b = 0; b < chunks; ++b) {
+      if (inside(b + term.end - 1)) sum.Add(b + term.end - 1, 1.0);
+      if (term.begin != -kOpen && b > 0 && inside(b - 1 + term.begin))
+        sum.Add(b - 1 + term.begin, -1.0);
+      sum.AddTo(states, b, amplitude);
+    }
+  }
+}
+
+void ScanExponential(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
+                     const FarTerm& term, std::size_t begin, std::size_t end) {
+  Clear(states, chunks, size, begin, end);
+  const bool left = term.begin == -kOpen;
+  const int64_t nearest = left ? 1 - term.end : term.begin;
+  const double decay = std::exp(-term.rate * kChunk);
+  const double enter = std::exp(term.log_amplitude -
+                                term.rate * static_cast<double>(nearest * kChunk - (kChunk - 1)));
+  Running sum(chunk_states, size, begin, end);
+  for (int64_t step = 0; step < chunks; ++step) {
+    const int64_t b = left ? step : chunks - 1 - step;
+    const int64_t source = left ? b - nearest : b + nearest;
+    sum.Decay(decay);
+    if (source >= 0 && source < chunks) sum.Add(source, enter);
+    sum.AddTo(states, b, 1.0);
+  }
+}
+
+}  // namespace longwave::attention

@@ -1,0 +1,78 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_TABLE_STRUCTURE_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_TABLE_STRUCTURE_H_
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+// What a relative bias table of one head looks like in pieces that cost a constant per token.
+//
+// Tokens are cut into chunks of kChunk. The tile at chunk offset D = key chunk - query chunk holds
+// the distances t = j - i from D * kChunk - (kChunk - 1) to D * kChunk + (kChunk - 1). A tile is
+// either computed directly, or belongs to a term on which exp(b_t) = exp(log_amplitude - rate |t|):
+// a constant (rate 0), one exponential (ALiBi), or several that add up (smooth tables).
+namespace longwave::attention {
+
+inline constexpr int64_t kOpen = std::numeric_limits<int64_t>::max() / 4;
+
+// Terms apply to all chunk offsets in [begin, end); -kOpen and kOpen mean "and everything beyond".
+// begin > 0 or end <= 0: a term lies on one side.
+struct FarTerm {
+  int64_t begin = 0;
+  int64_t end = 0;
+  double rate = 0.0;           // per token, >= 0
+  double log_amplitude = 0.0;  // relative to TableStructure::reference
+};
+
+// Certificate: with non-negative features, weights off by a relative eps move the output by at most
+// 2 eps / (1 - eps) max|v|. Weights below exp(b_0 - threshold) may be off by anything up to
+// themselves; they add at most n exp(-threshold + spread) max|v|, where spread is the largest
+// log-ratio of two keys' features for one query.
+struct TableStructure {
+  double reference = 0.0;       // the largest finite b: exp(b - reference) is at most 1
+  double center = 0.0;          // b_0
+  double relative_error = 0.0;  // eps
+  bool drops_small = false;     // whether the threshold was used
+  int64_t max_tokens = kOpen;   // holds for sequences up to this length
+  bool all_direct = false;      // every tile is direct; `direct` and `terms` are empty
+  std::vector<int64_t> direct;  // offsets of direct tiles, ascending; offset 0 always
+  std::vector<FarTerm> terms;   // terms with a rate are open
+
+  // Bound on the error of n tokens relative to max|v|, rounding not included. Infinity where a
+  // threshold is used and `spread` is.
+  double ErrorBound(int64_t n, double spread) const;
+
+  // Direct tiles that a query chunk in the middle of n tokens computes.
+  int64_t DirectTiles(int64_t n) const;
+
+  // Groups of terms that need a state of their own: all constants together, each exponential rate
+  // and side alone.
+  int64_t StateGroups() const;
+
+  // One line for people: "near band of 5 tiles, 2 constant runs".
+  std::string Describe() const;
+};
+
+struct StructureOptions {
+  // Largest relative error of a weight that a term may replace.
+  double relative_error = 4e-6;
+
+  // Weights below exp(b_0 - threshold) may be dropped.
+  double threshold = 80.0;
+
+  // Most exponentials per side for a smooth far field; 0: none, only exact structure.
+  int max_exponentials = 0;
+};
+
+// Analyses the weights b[0 .. 2L-2] of distances -(L-1) to L-1; beyond, the edge value holds. -inf
+// is legal except at t = 0. Always succeeds: a table without structure has every tile direct.
+// Linear in L, but for exponentials.
+TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOptions& options);
+
+// The structure in which every tile is direct: exact for any table.
+TableStructure DirectStructure(const float* bias, int64_t length);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_TABLE_STRUCTURE_H_
