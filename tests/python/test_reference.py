@@ -40,7 +40,12 @@ def term_by_term(q, k, v, w, log_weight, feature_map, normalize, scale):
             b = log_weight(i, j)
             if b is None:
                 continue
-            dot = sum(a * c for a, c in zip(phi(change(q[i]), w, feature_map), phi(change(k[j]), w, feature_map)))
+            dot = sum(
+                a * c
+                for a, c in zip(
+                    phi(change(q[i]), w, feature_map), phi(change(k[j]), w, feature_map)
+                )
+            )
             total += math.exp(b) * dot
             weighted += math.exp(b) * dot * v[j]
         rows.append(weighted / total)
@@ -53,11 +58,17 @@ def term_by_term(q, k, v, w, log_weight, feature_map, normalize, scale):
 def test_sequence_is_the_formula(feature_map, normalize, scale, causal):
     q, k, v, w, normal = random_inputs(2, 9, 3, 4, 5, 6, seed=1)
     bias = normal(3, 7)  # reaches 3, so distances 4 to 8 take the edge
-    out = reference.rpe_attention(q, k, v, w, bias, feature_map=feature_map, normalize=normalize, scale=scale, causal=causal)
+    out = reference.rpe_attention(
+        q, k, v, w, bias, feature_map=feature_map, normalize=normalize, scale=scale, causal=causal
+    )
     for b in range(2):
         for h in range(3):
-            log_weight = lambda i, j: None if causal and j > i else float(bias[h, max(-3, min(3, j - i)) + 3])
-            expected = term_by_term(q[b, :, h], k[b, :, h], v[b, :, h], w[h], log_weight, feature_map, normalize, scale)
+            log_weight = lambda i, j: (
+                None if causal and j > i else float(bias[h, max(-3, min(3, j - i)) + 3])
+            )
+            expected = term_by_term(
+                q[b, :, h], k[b, :, h], v[b, :, h], w[h], log_weight, feature_map, normalize, scale
+            )
             torch.testing.assert_close(out[b, :, h], expected, rtol=1e-11, atol=1e-11)
 
 
@@ -71,7 +82,9 @@ def test_grid_is_the_formula():
         return float(bias[h, max(-1, min(1, dy)) + 1, max(-2, min(2, dx)) + 2])
 
     for h in range(2):
-        expected = term_by_term(q[0, :, h], k[0, :, h], v[0, :, h], w[0], log_weight, "prf", True, 1.0)
+        expected = term_by_term(
+            q[0, :, h], k[0, :, h], v[0, :, h], w[0], log_weight, "prf", True, 1.0
+        )
         torch.testing.assert_close(out[0, :, h], expected, rtol=1e-11, atol=1e-11)
 
 
@@ -81,7 +94,10 @@ def test_packed_equals_single():
     bias = normal(2, 9)
     cu_seqlens = torch.tensor([0, 3, 3, 4, 12], dtype=torch.int32)
     out = reference.rpe_attention(q[0], k[0], v[0], w, bias, cu_seqlens=cu_seqlens)
-    single = [reference.rpe_attention(*(x[:, a:b] for x in (q, k, v)), w, bias)[0] for a, b in [(0, 3), (3, 4), (4, 12)]]
+    single = [
+        reference.rpe_attention(*(x[:, a:b] for x in (q, k, v)), w, bias)[0]
+        for a, b in [(0, 3), (3, 4), (4, 12)]
+    ]
     torch.testing.assert_close(out, torch.cat(single), rtol=0, atol=0)
 
 
@@ -114,9 +130,24 @@ def test_empty_batch_and_sequence():
         ("v", lambda a: a.update(v=torch.randn(5, 2, 4))),
         ("projection", lambda a: a.update(projection=torch.randn(6, 3))),
         ("bias", lambda a: a.update(bias=torch.randn(2, 8))),
-        ("bias", lambda a: a["bias"].index_put_((torch.tensor(0), torch.tensor(1)), torch.tensor(torch.nan))),
-        ("bias", lambda a: a["bias"].index_put_((torch.tensor(0), torch.tensor(4)), torch.tensor(-torch.inf))),
-        ("cu_seqlens", lambda a: a.update(q=a["q"][0], k=a["k"][0], v=a["v"][0], cu_seqlens=torch.tensor([0, 4]))),
+        (
+            "bias",
+            lambda a: a["bias"].index_put_(
+                (torch.tensor(0), torch.tensor(1)), torch.tensor(torch.nan)
+            ),
+        ),
+        (
+            "bias",
+            lambda a: a["bias"].index_put_(
+                (torch.tensor(0), torch.tensor(4)), torch.tensor(-torch.inf)
+            ),
+        ),
+        (
+            "cu_seqlens",
+            lambda a: a.update(
+                q=a["q"][0], k=a["k"][0], v=a["v"][0], cu_seqlens=torch.tensor([0, 4])
+            ),
+        ),
         ("feature_map", lambda a: a.update(feature_map="relu")),
     ],
 )

@@ -42,7 +42,9 @@ def rpe_attention(
     if not packed:
         n = q.shape[1]
         table = _bias_1d(bias, n, causal)
-        return _map_sequences(q, k, v, lambda *x: _attend(*x, projection, table, feature_map, normalize, scale))
+        return _map_sequences(
+            q, k, v, lambda *x: _attend(*x, projection, table, feature_map, normalize, scale)
+        )
 
     offsets = cu_seqlens.tolist()
     if offsets[0] != 0 or offsets[-1] != q.shape[0] or offsets != sorted(offsets):
@@ -51,7 +53,9 @@ def rpe_attention(
     for begin, end in zip(offsets, offsets[1:]):
         part = slice(begin, end)
         table = _bias_1d(bias, end - begin, causal)
-        out[part] = _attend(q[part], k[part], v[part], projection, table, feature_map, normalize, scale)
+        out[part] = _attend(
+            q[part], k[part], v[part], projection, table, feature_map, normalize, scale
+        )
     return out
 
 
@@ -78,7 +82,9 @@ def rpe_attention_2d(
     if height * width != q.shape[1]:
         raise ValueError(f"grid: {height} x {width} does not make the {q.shape[1]} tokens of q")
     table = _bias_2d(bias, height, width)
-    return _map_sequences(q, k, v, lambda *x: _attend(*x, projection, table, feature_map, normalize, scale))
+    return _map_sequences(
+        q, k, v, lambda *x: _attend(*x, projection, table, feature_map, normalize, scale)
+    )
 
 
 class _Table(NamedTuple):
@@ -138,12 +144,12 @@ def prepare(x: Tensor, normalize: bool, scale: float) -> Tensor:
 
 
 def features(x: Tensor, w: Tensor, feature_map: str) -> tuple[Tensor, Tensor]:
-    """phi(x) sqrt(m) = first * exp(second), the first of moderate size: x [..., d], w [m, d] -> [..., m or 2m], [..., 1].
+    """phi(x) sqrt(m) = first * exp(second), the first of moderate size: x [..., n, d], w [..., m, d] -> [..., n, m or 2m], [..., n, 1].
 
     prf: exp(W x - |x|^2/2). trf: exp(|x|^2/2) [sin W x, cos W x].
     """
     half_square = x.square().sum(dim=-1, keepdim=True) / 2
-    wx = x @ w.T
+    wx = x @ w.mT
     if feature_map == "prf":
         largest = wx.max(dim=-1, keepdim=True).values
         return (wx - largest).exp(), largest - half_square
@@ -156,19 +162,31 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, packed: b
     rank = 3 if packed else 4
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != rank:
-            raise ValueError(f"{name}: found shape {list(tensor.shape)}, expected {rank} dimensions")
+            raise ValueError(
+                f"{name}: found shape {list(tensor.shape)}, expected {rank} dimensions"
+            )
         if tensor.shape[:-1] != q.shape[:-1]:
-            raise ValueError(f"{name}: found shape {list(tensor.shape)}, expected {list(q.shape[:-1])} before the head size")
+            raise ValueError(
+                f"{name}: found shape {list(tensor.shape)}, expected {list(q.shape[:-1])} before the head size"
+            )
     heads, dim = q.shape[-2:]
     if k.shape[-1] != dim:
         raise ValueError(f"k: found head size {k.shape[-1]}, expected q's {dim}")
-    if projection.dim() not in (2, 3) or projection.shape[-1] != dim or (projection.dim() == 3 and len(projection) != heads):
-        raise ValueError(f"projection: found {list(projection.shape)}, expected [m, {dim}] or [{heads}, m, {dim}]")
+    if (
+        projection.dim() not in (2, 3)
+        or projection.shape[-1] != dim
+        or (projection.dim() == 3 and len(projection) != heads)
+    ):
+        raise ValueError(
+            f"projection: found {list(projection.shape)}, expected [m, {dim}] or [{heads}, m, {dim}]"
+        )
 
 
 def _check_bias(bias: Tensor, heads: int, rank: int) -> None:
     if bias.dim() != rank or len(bias) != heads or any(size % 2 == 0 for size in bias.shape[1:]):
-        raise ValueError(f"bias: found {list(bias.shape)}, expected {heads} heads and odd sizes in {rank} dimensions")
+        raise ValueError(
+            f"bias: found {list(bias.shape)}, expected {heads} heads and odd sizes in {rank} dimensions"
+        )
     if bool((bias.isnan() | (bias == torch.inf)).any()):
         raise ValueError("bias: NaN and +inf are not allowed")
     middle = bias[(slice(None), *(size // 2 for size in bias.shape[1:]))]
