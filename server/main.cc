@@ -1,0 +1,180 @@
+// longwave-server: flags, signals, exit codes; the rest is Server.
+//
+// Exit codes: 0 after SIGTERM or SIGINT with every request answered; 1 when it cannot start, or for
+// a flag that does not parse; 2 for a flag with a value out of its range; 3 when requests were
+// dropped, because the drain's time was over or a second signal came.
+
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "model/runtime/model.h"
+#include "server/banner.h"
+#include "server/byte_size.h"
+#include "server/port_file.h"
+#include "server/server.h"
+#include "server/version.h"
+
+ABSL_FLAG(std::string, model_repository, "model/pretrained",
+          "Folder of models, <name>/<version>/config.json each.");
+ABSL_FLAG(std::string, listen, "0.0.0.0:8470",
+          "Where gRPC listens, host:port. Port 0 picks a free one.");
+ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9470",
+          "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one.");
+ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core.");
+ABSL_FLAG(int64_t, max_batch_tokens, longwave::Batcher::Options().max_batch_tokens,
+          "Tokens of one batch. A longer input runs alone.");
+ABSL_FLAG(int64_t, max_batch_inputs, longwave::Batcher::Options().max_batch_items,
+          "Inputs of one batch.");
+ABSL_FLAG(int64_t, max_queue_tokens, longwave::Batcher::Options().max_queue_tokens,
+          "Tokens that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
+ABSL_FLAG(int64_t, max_queue_inputs, longwave::Batcher::Options().max_queue_items,
+          "Inputs that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
+ABSL_FLAG(int64_t, max_inputs, longwave::RequestLimits().max_inputs, "Inputs of one request.");
+ABSL_FLAG(longwave::ByteSize, max_message_bytes,
+          longwave::ByteSize{longwave::Server::Options().max_message_bytes},
+          "Size of one request message, in bytes or with a unit: 64MiB.");
+ABSL_FLAG(longwave::ByteSize, max_response_bytes,
+          longwave::ByteSize{longwave::RequestLimits().max_response_bytes},
+          "Size of one unary response, and of the results that one stream holds at a time, in "
+          "bytes or with a unit: 64MiB.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
+          "How long requests may still take after SIGTERM, such as 30s or 2m.");
+ABSL_FLAG(std::string, port_file, "",
+          "File that gets {\"grpc\": <port>, \"metrics\": <port>} once the server is ready. "
+          "Empty: none.");
+
+namespace longwave {
+namespace {
+
+constexpr int kExitCannotStart = 1;
+constexpr int kExitBadFlag = 2;
+constexpr int kExitDropped = 3;
+
+Server::Options OptionsFromFlags() {
+  Server::Options options;
+  options.model_repository = absl::GetFlag(FLAGS_model_repository);
+  options.listen = absl::GetFlag(FLAGS_listen);
+  options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes).bytes;
+  options.limits.max_inputs = absl::GetFlag(FLAGS_max_inputs);
+  options.limits.max_response_bytes = absl::GetFlag(FLAGS_max_response_bytes).bytes;
+  options.batching.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
+  options.batching.max_batch_items = absl::GetFlag(FLAGS_max_batch_inputs);
+  options.batching.max_queue_tokens = absl::GetFlag(FLAGS_max_queue_tokens);
+  options.batching.max_queue_items = absl::GetFlag(FLAGS_max_queue_inputs);
+  return options;
+}
+
+// Waits for SIGTERM and SIGINT on a thread of its own, which every other thread leaves them to.
+// Must be made before any other thread. The first signal ends the process at once while nothing is
+// served yet, otherwise it is for Wait(); the second always ends it.
+class SignalWaiter {
+ public:
+  SignalWaiter() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGTERM);
+    sigaddset(&signals_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    std::thread([this] { Loop(); }).detach();  // ends with the process
+  }
+
+  void Wait() {
+    serving_ = true;
+    stop_.WaitForNotification();
+  }
+
+ private:
+  void Loop() {
+    int signal = 0;
+    sigwait(&signals_, &signal);
+    spdlog::info("{}: stopping", signal == SIGINT ? "SIGINT" : "SIGTERM");
+    stop_.Notify();
+    if (!serving_) std::_Exit(EXIT_SUCCESS);
+    sigwait(&signals_, &signal);
+    spdlog::error("second signal: stopped without waiting for requests");
+    std::_Exit(kExitDropped);
+  }
+
+  sigset_t signals_;
+  std::atomic<bool> serving_{false};
+  absl::Notification stop_;
+};
+
+int Main() {
+  static SignalWaiter signals;
+  const Server::Options options = OptionsFromFlags();
+  Model::Options model_options;
+  model_options.threads = absl::GetFlag(FLAGS_threads);
+  absl::Status valid = options.Validate();
+  valid.Update(model_options.Validate());
+  if (!valid.ok()) {
+    spdlog::error("bad flag: {}", std::string(valid.message()));
+    return kExitBadFlag;
+  }
+
+  const absl::Time start = Clock::Monotonic().Now();
+  spdlog::info("loading models from {}", options.model_repository);
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
+      options, [&](const std::string& folder) { return Model::Load(folder, model_options); },
+      &Clock::Monotonic());
+  absl::Status status = server.status();
+  if (status.ok()) status = (*server)->Start();
+  const std::string port_file = absl::GetFlag(FLAGS_port_file);
+  if (status.ok() && !port_file.empty()) {
+    status = WritePortFile(port_file, (*server)->grpc_port(), (*server)->metrics_port());
+  }
+  if (!status.ok()) {
+    spdlog::error("cannot start: {}", std::string(status.message()));
+    return kExitCannotStart;
+  }
+  std::cout << Banner(**server, options) << std::endl;
+  spdlog::info("ready after {}", absl::FormatDuration(Clock::Monotonic().Now() - start));
+
+  signals.Wait();
+  status = (*server)->Shutdown(absl::GetFlag(FLAGS_drain_timeout));
+  if (!status.ok()) {
+    spdlog::error("stopped: {}", std::string(status.message()));
+    std::_Exit(kExitDropped);  // a batch may still be computing; nobody waits for it
+  }
+  spdlog::info("stopped: every request was answered");
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace longwave
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Serves transformer encoders over gRPC, with metrics for Prometheus.\n"
+      "  longwave-server --model_repository=model/pretrained");
+  absl::FlagsUsageConfig usage;
+  const auto is_ours = [](absl::string_view file) {
+    return absl::EndsWith(file, "server/main.cc");
+  };
+  usage.contains_helpshort_flags = is_ours;
+  usage.contains_help_flags = is_ours;
+  usage.version_string = [] { return absl::StrCat("longwave-server ", longwave::kVersion, "\n"); };
+  absl::SetFlagsUsageConfig(usage);
+  absl::ParseCommandLine(argc, argv);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("longwave"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+  return longwave::Main();
+}

@@ -1,0 +1,16 @@
+#ifndef LONGWAVE_SERVER_PORT_FILE_H_
+#define LONGWAVE_SERVER_PORT_FILE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace longwave {
+
+// Writes one line, {"grpc": <port>, "metrics": <port>}, to `path`. A reader sees the whole line or
+// no file: it is written beside and renamed. INTERNAL, naming the path, when that fails. Blocks.
+absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_port);
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_PORT_FILE_H_

@@ -1,0 +1,182 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "server/metrics/exposer.h"
+#include "server/metrics/metrics.h"
+#include "server/rpc/inference_service.h"
+#include "server/rpc/model_executor.h"
+#include "server/rpc/model_service.h"
+#include "server/rpc/request_gate.h"
+#include "server/warm_up.h"
+
+namespace longwave {
+namespace {
+
+// How long connections may take to close after the last answer: health watches and reflection
+// streams would never end.
+constexpr std::chrono::milliseconds kCloseGrace{500};
+
+// The executor and the batcher of a model version.
+struct Worker {
+  std::unique_ptr<ModelExecutor> executor;
+  std::unique_ptr<Batcher> batcher;  // after the executor that it uses
+};
+
+}  // namespace
+
+// In the order of construction; destroyed in reverse, so that nothing outlives what it points to.
+struct Server::Parts {
+  Options options;
+  const Clock* clock = nullptr;
+  Metrics metrics;
+  RequestGate gate;
+  std::vector<LoadedModel> models;
+  std::optional<ModelCatalog> catalog;
+  std::optional<InferenceService> inference;
+  std::optional<ModelService> model_service;
+  std::vector<Worker> workers;
+  std::unique_ptr<MetricsExposer> exposer;
+  std::unique_ptr<grpc::Server> grpc;
+  int grpc_port = 0;
+  bool shut_down = false;
+};
+
+absl::Status Server::Options::Validate() const {
+  if (model_repository.empty()) {
+    return absl::InvalidArgumentError("model_repository: found nothing, expected a folder");
+  }
+  if (max_message_bytes < 1 || max_message_bytes > std::numeric_limits<int>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("max_message_bytes: found ", max_message_bytes,
+                                                   ", expected 1 to ",
+                                                   std::numeric_limits<int>::max()));
+  }
+  if (limits.max_inputs < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_inputs: found ", limits.max_inputs, ", expected at least 1"));
+  }
+  if (limits.max_response_bytes < 1 ||
+      limits.max_response_bytes > std::numeric_limits<int>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("max_response_bytes: found ",
+                                                   limits.max_response_bytes, ", expected 1 to ",
+                                                   std::numeric_limits<int>::max()));
+  }
+  return batching.Validate();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
+                                                       const ModelLoader& loader,
+                                                       const Clock* clock) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  auto parts = std::make_unique<Parts>();
+  parts->options = options;
+  parts->clock = clock;
+
+  absl::StatusOr<std::vector<LoadedModel>> models =
+      LoadRepository(options.model_repository, loader);
+  if (!models.ok()) return models.status();
+  parts->models = *std::move(models);
+
+  std::vector<ServedModel> served;
+  for (LoadedModel& loaded : parts->models) {
+    Model& model = *loaded.model;
+    if (absl::Status status = WarmUp(model); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat("model ", loaded.name, " version ",
+                                                      loaded.version, ": ", status.message()));
+    }
+    ModelMetrics* metrics =
+        parts->metrics.AddModel(loaded.name, loaded.version, model.info().device);
+    Worker worker;
+    worker.executor = std::make_unique<ModelExecutor>(&model);
+    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+        Batcher::Create(options.batching, worker.executor.get(), clock, metrics);
+    if (!batcher.ok()) return batcher.status();
+    worker.batcher = *std::move(batcher);
+    served.push_back({loaded.name, loaded.version, &model, worker.batcher.get(), metrics});
+    parts->workers.push_back(std::move(worker));
+    if (model.info().max_length > options.batching.max_queue_tokens) {
+      spdlog::warn(
+          "model {} version {} takes {} tokens, but the queue holds {}: longer inputs are refused",
+          loaded.name, loaded.version, model.info().max_length, options.batching.max_queue_tokens);
+    }
+  }
+  parts->catalog.emplace(std::move(served));
+  parts->inference.emplace(
+      ServiceContext{&*parts->catalog, &parts->metrics, &parts->gate, clock, options.limits});
+  parts->model_service.emplace(&*parts->catalog);
+  return absl::WrapUnique(new Server(std::move(parts)));
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Server::~Server() { Shutdown(absl::ZeroDuration()).IgnoreError(); }
+
+absl::Status Server::Start() {
+  absl::StatusOr<std::unique_ptr<MetricsExposer>> exposer =
+      MetricsExposer::Create(parts_->options.metrics_listen, parts_->metrics.registry());
+  if (!exposer.ok()) return exposer.status();
+  parts_->exposer = *std::move(exposer);
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(parts_->options.listen, grpc::InsecureServerCredentials(),
+                           &parts_->grpc_port);
+  // Otherwise a second server on the same port would silently take a part of the first one's
+  // connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(parts_->options.max_message_bytes));
+  builder.RegisterService(&*parts_->inference);
+  builder.RegisterService(&*parts_->model_service);
+  parts_->grpc = builder.BuildAndStart();
+  if (parts_->grpc == nullptr || parts_->grpc_port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("gRPC: cannot listen on ", parts_->options.listen, " (is the port in use?)"));
+  }
+  parts_->grpc->GetHealthCheckService()->SetServingStatus(v1::InferenceService::service_full_name(),
+                                                          true);
+  return absl::OkStatus();
+}
+
+absl::Status Server::Shutdown(absl::Duration drain) {
+  if (std::exchange(parts_->shut_down, true)) return absl::OkStatus();
+  const absl::Time deadline = parts_->clock->Now() + drain;
+  if (parts_->grpc != nullptr) parts_->grpc->GetHealthCheckService()->Shutdown();
+  parts_->gate.Close();
+  const int64_t left = parts_->gate.AwaitEmpty(*parts_->clock, deadline);
+  absl::Status status;
+  if (left > 0) {
+    status = absl::DeadlineExceededError(
+        absl::StrCat(left, " requests were not answered within ", absl::FormatDuration(drain)));
+  }
+  // Whatever still waits belongs to those requests, or to nobody.
+  for (Worker& worker : parts_->workers) {
+    worker.batcher->Drain(parts_->clock->Now()).IgnoreError();
+  }
+  if (parts_->grpc != nullptr) {
+    parts_->grpc->Shutdown(std::chrono::system_clock::now() + kCloseGrace);
+    parts_->grpc->Wait();
+  }
+  return status;
+}
+
+int Server::grpc_port() const { return parts_->grpc_port; }
+
+int Server::metrics_port() const {
+  return parts_->exposer == nullptr ? 0 : parts_->exposer->port();
+}
+
+absl::Span<const ServedModel> Server::models() const { return parts_->catalog->models(); }
+
+}  // namespace longwave
