@@ -1,0 +1,424 @@
+#include "server/batching/batcher.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <new>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/server/batching/fake_clock.h"
+#include "tests/server/batching/puppet.h"
+
+namespace longwave {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class BatcherTest : public ::testing::Test {
+ protected:
+  void Make(Batcher::Options options = {}) {
+    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+        Batcher::Create(options, &executor_, &clock_, &observer_);
+    ASSERT_TRUE(batcher.ok()) << batcher.status();
+    batcher_ = *std::move(batcher);
+  }
+
+  WorkGroup Group(const std::vector<std::pair<std::string, int64_t>>& items,
+                  absl::Duration timeout = absl::InfiniteDuration()) {
+    WorkGroup group;
+    group.deadline = clock_.Now() + timeout;
+    for (const auto& [name, tokens] : items) {
+      group.items.push_back(std::make_unique<NamedItem>(name, tokens, &endings_));
+    }
+    return group;
+  }
+
+  GroupId MustSchedule(WorkGroup group) {
+    absl::StatusOr<GroupId> id = batcher_->Schedule(std::move(group));
+    EXPECT_TRUE(id.ok()) << id.status();
+    return id.value_or(0);
+  }
+
+  // Keeps the executor busy with an item "busy" until the next EndBatch().
+  void Occupy() {
+    MustSchedule(Group({{"busy", 1}}));
+    ASSERT_THAT(executor_.AwaitBatch(), ElementsAre("busy"));
+  }
+
+  void ExpectOk(const std::string& name) {
+    const Ending ending = endings_.Await(name);
+    EXPECT_TRUE(ending.status.ok()) << name << ": " << ending.status;
+    EXPECT_EQ(ending.times, 1) << name;
+  }
+
+  FakeClock clock_;
+  PuppetExecutor executor_;
+  SummingObserver observer_;
+  Endings endings_;
+  std::unique_ptr<Batcher> batcher_;
+};
+
+TEST_F(BatcherTest, ALoneItemStartsAtOnce) {
+  Make();
+  MustSchedule(Group({{"a", 7}}));
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a"));  // the clock has not moved
+  clock_.Advance(absl::Milliseconds(30));
+  executor_.EndBatch();
+  const Ending ending = endings_.Await("a");
+  EXPECT_TRUE(ending.status.ok());
+  EXPECT_EQ(ending.timing.queue, absl::ZeroDuration());
+  EXPECT_EQ(ending.timing.compute, absl::Milliseconds(30));
+}
+
+TEST_F(BatcherTest, ABatchFormsWhileTheExecutorIsBusy) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"a", 100}}));
+  clock_.Advance(absl::Milliseconds(5));
+  MustSchedule(Group({{"b", 3}, {"c", 50}}));
+  clock_.Advance(absl::Milliseconds(5));
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a", "b", "c"));
+  executor_.EndBatch();
+  for (const char* name : {"a", "b", "c"}) ExpectOk(name);
+  EXPECT_EQ(endings_.Await("a").timing.queue, absl::Milliseconds(10));
+  EXPECT_EQ(endings_.Await("c").timing.queue, absl::Milliseconds(5));
+}
+
+TEST_F(BatcherTest, TheTokenBudgetClosesABatch) {
+  Batcher::Options options;
+  options.max_batch_tokens = 100;
+  Make(options);
+  Occupy();
+  MustSchedule(Group({{"a", 60}, {"b", 40}, {"c", 1}}));
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a", "b"));
+  executor_.EndBatch();
+  ExpectOk("b");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("c"));
+  executor_.EndBatch();
+  ExpectOk("c");
+}
+
+TEST_F(BatcherTest, ExpiredItemsLeaveBeforeCompute) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"late", 10}}, absl::Milliseconds(20)));
+  MustSchedule(Group({{"fine", 10}}, absl::Milliseconds(21)));
+  clock_.Advance(absl::Milliseconds(20));
+  executor_.EndBatch();
+  const Ending late = endings_.Await("late");
+  EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(late.timing.queue, absl::Milliseconds(20));
+  EXPECT_EQ(late.timing.compute, absl::ZeroDuration());
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("fine"));
+  executor_.EndBatch();
+  ExpectOk("fine");
+}
+
+TEST_F(BatcherTest, ExpiryOfAllThatWaitsRunsNoBatch) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"late", 10}}, absl::Milliseconds(1)));
+  clock_.Advance(absl::Seconds(1));
+  executor_.EndBatch();
+  EXPECT_EQ(endings_.Await("late").status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(executor_.batches(), 1);
+}
+
+TEST_F(BatcherTest, CancelledItemsLeaveBeforeCompute) {
+  Make();
+  Occupy();
+  const GroupId cancelled = MustSchedule(Group({{"x", 10}, {"y", 10}}));
+  MustSchedule(Group({{"fine", 10}}));
+  batcher_->Cancel(cancelled);
+  EXPECT_TRUE(endings_.HasEnded("x"));  // before Cancel() returned
+  EXPECT_EQ(endings_.Await("x").status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(endings_.Await("y").status.code(), absl::StatusCode::kCancelled);
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("fine"));
+  executor_.EndBatch();
+  ExpectOk("fine");
+  batcher_->Cancel(cancelled);  // again, and after the end: nothing
+  EXPECT_EQ(endings_.Await("x").times, 1);
+}
+
+TEST_F(BatcherTest, WhatIsBeingComputedRunsOnAfterACancel) {
+  Make();
+  const GroupId id = MustSchedule(Group({{"a", 10}}));
+  executor_.AwaitBatch();
+  batcher_->Cancel(id);
+  EXPECT_FALSE(endings_.HasEnded("a"));
+  executor_.EndBatch();
+  ExpectOk("a");
+}
+
+TEST_F(BatcherTest, AFullQueueRefusesAndLeavesOwnership) {
+  Batcher::Options options;
+  options.max_queue_tokens = 100;
+  Make(options);
+  Occupy();
+  MustSchedule(Group({{"a", 60}}));
+  WorkGroup refused = Group({{"b", 20}, {"c", 21}});
+  const absl::Status status = batcher_->Schedule(std::move(refused)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("60"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("41"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("100"));
+  ASSERT_EQ(refused.items.size(), 2u);
+  refused.items.pop_back();
+  refused.items.push_back(std::make_unique<NamedItem>("c", 20, &endings_));
+  MustSchedule(std::move(refused));  // exactly full
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a", "b", "c"));
+  executor_.EndBatch();
+  ExpectOk("c");
+}
+
+TEST_F(BatcherTest, TheNumberOfItemsIsBoundedToo) {
+  Batcher::Options options;
+  options.max_queue_items = 2;
+  Make(options);
+  Occupy();
+  MustSchedule(Group({{"a", 1}}));
+  EXPECT_EQ(batcher_->Schedule(Group({{"b", 1}, {"c", 1}})).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  MustSchedule(Group({{"d", 1}}));
+  executor_.EndBatch();
+  ExpectOk("busy");
+  executor_.AwaitBatch();
+  executor_.EndBatch();
+  ExpectOk("d");
+}
+
+TEST_F(BatcherTest, AGroupThatNeverFitsIsOutOfRange) {
+  Batcher::Options options;
+  options.max_queue_tokens = 100;
+  Make(options);
+  const absl::Status status = batcher_->Schedule(Group({{"a", 101}})).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("101 tokens"));
+}
+
+TEST_F(BatcherTest, ExpiredWorkMakesRoomForNew) {
+  Batcher::Options options;
+  options.max_queue_tokens = 100;
+  Make(options);
+  Occupy();
+  MustSchedule(Group({{"stale", 100}}, absl::Milliseconds(10)));
+  EXPECT_FALSE(batcher_->Schedule(Group({{"early", 1}})).ok());
+  clock_.Advance(absl::Milliseconds(10));
+  MustSchedule(Group({{"a", 100}}));
+  EXPECT_EQ(endings_.Await("stale").status.code(), absl::StatusCode::kDeadlineExceeded);
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a"));
+  executor_.EndBatch();
+  ExpectOk("a");
+}
+
+TEST_F(BatcherTest, APassedDeadlineIsRefused) {
+  Make();
+  EXPECT_EQ(batcher_->Schedule(Group({{"a", 1}}, absl::ZeroDuration())).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(executor_.batches(), 0);
+}
+
+TEST_F(BatcherTest, EachItemGetsItsOwnStatus) {
+  Make();
+  MustSchedule(Group({{"good", 1}, {"bad", 1}}));
+  executor_.AwaitBatch();
+  executor_.EndBatchWith([](size_t) {
+    return std::vector<absl::Status>{absl::OkStatus(), absl::OutOfRangeError("too long")};
+  });
+  ExpectOk("good");
+  EXPECT_EQ(endings_.Await("bad").status, absl::OutOfRangeError("too long"));
+}
+
+TEST_F(BatcherTest, AnExecutorThatThrowsFailsItsBatchOnly) {
+  Make();
+  MustSchedule(Group({{"a", 1}}));
+  executor_.AwaitBatch();
+  executor_.EndBatchWith(
+      [](size_t) -> std::vector<absl::Status> { throw std::runtime_error("device lost"); });
+  const Ending a = endings_.Await("a");
+  EXPECT_EQ(a.status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(a.status.message()), HasSubstr("device lost"));
+
+  MustSchedule(Group({{"b", 1}}));
+  executor_.AwaitBatch();
+  executor_.EndBatchWith([](size_t) -> std::vector<absl::Status> { throw std::bad_alloc(); });
+  EXPECT_EQ(endings_.Await("b").status.code(), absl::StatusCode::kResourceExhausted);
+
+  MustSchedule(Group({{"c", 1}, {"d", 1}}));
+  executor_.AwaitBatch();
+  executor_.EndBatchWith([](size_t) { return std::vector<absl::Status>(1); });
+  EXPECT_EQ(endings_.Await("c").status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(endings_.Await("d").status.code(), absl::StatusCode::kInternal);
+
+  MustSchedule(Group({{"e", 1}}));
+  executor_.AwaitBatch();
+  executor_.EndBatch();
+  ExpectOk("e");
+}
+
+TEST_F(BatcherTest, DrainFinishesWhatWasAdmitted) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"a", 1}}));
+  auto drained = std::async(std::launch::async,
+                            [&] { return batcher_->Drain(clock_.Now() + absl::Seconds(10)); });
+  clock_.AwaitWaiters(1);
+  EXPECT_EQ(batcher_->Schedule(Group({{"new", 1}})).status().code(),
+            absl::StatusCode::kUnavailable);
+  executor_.EndBatch();
+  ExpectOk("busy");
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a"));
+  executor_.EndBatch();
+  EXPECT_TRUE(drained.get().ok());
+  ExpectOk("a");
+}
+
+TEST_F(BatcherTest, DrainDropsWhatWaitsAtItsDeadline) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"a", 1}, {"b", 1}}));
+  auto drained = std::async(std::launch::async,
+                            [&] { return batcher_->Drain(clock_.Now() + absl::Seconds(10)); });
+  clock_.AwaitWaiters(1);
+  clock_.Advance(absl::Seconds(10));
+  const absl::Status status = drained.get();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2 waiting inputs"));
+  EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(endings_.Await("b").status.code(), absl::StatusCode::kUnavailable);
+  executor_.EndBatch();
+  ExpectOk("busy");
+}
+
+TEST_F(BatcherTest, DestructionEndsEveryItem) {
+  Make();
+  Occupy();
+  MustSchedule(Group({{"a", 1}}));
+  std::thread destroyer([&] { batcher_.reset(); });
+  EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kUnavailable);
+  executor_.EndBatch();
+  destroyer.join();
+  ExpectOk("busy");
+}
+
+TEST_F(BatcherTest, TheObserverSeesQueueAndBatches) {
+  Make();
+  Occupy();
+  const GroupId cancelled = MustSchedule(Group({{"x", 100}}));
+  MustSchedule(Group({{"a", 20}, {"b", 30}}));
+  EXPECT_EQ(observer_.sums().queue_tokens, 150);
+  EXPECT_EQ(observer_.sums().queue_items, 3);
+  batcher_->Cancel(cancelled);
+  EXPECT_EQ(observer_.sums().queue_tokens, 50);
+  clock_.Advance(absl::Seconds(2));
+  executor_.EndBatch();
+  ExpectOk("busy");
+  executor_.AwaitBatch();
+  clock_.Advance(absl::Seconds(1));
+  executor_.EndBatch();
+  ExpectOk("b");
+  const SummingObserver::Sums sums = observer_.sums();
+  EXPECT_EQ(sums.queue_tokens, 0);
+  EXPECT_EQ(sums.queue_items, 0);
+  EXPECT_EQ(sums.lowest_queue_tokens, 0);
+  EXPECT_EQ(sums.dequeued, 4);               // busy, x, a, b
+  EXPECT_EQ(sums.waited, absl::Seconds(4));  // a and b, two seconds each
+  EXPECT_EQ(sums.batches, 2);
+  EXPECT_EQ(sums.batch_items, 3);
+  EXPECT_EQ(sums.batch_tokens, 51);
+  EXPECT_EQ(sums.compute, absl::Seconds(3));
+}
+
+TEST(BatcherOptionsTest, ValidateNamesTheOption) {
+  EXPECT_TRUE(Batcher::Options().Validate().ok());
+  for (const auto& [name, field] : std::vector<std::pair<std::string, int64_t Batcher::Options::*>>{
+           {"max_batch_tokens", &Batcher::Options::max_batch_tokens},
+           {"max_batch_items", &Batcher::Options::max_batch_items},
+           {"max_queue_tokens", &Batcher::Options::max_queue_tokens},
+           {"max_queue_items", &Batcher::Options::max_queue_items}}) {
+    Batcher::Options options;
+    options.*field = 0;
+    const absl::Status status = options.Validate();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+}
+
+// Computes nothing.
+class InstantExecutor final : public Executor {
+ public:
+  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items) override {
+    return std::vector<absl::Status>(items.size());
+  }
+};
+
+// Whatever the interleaving of many threads, each admitted item ends exactly once and the queue is
+// empty in the end.
+TEST(BatcherStressTest, EachItemEndsExactlyOnce) {
+  constexpr int kThreads = 4;
+  constexpr int kGroups = 5000;
+  InstantExecutor executor;
+  SummingObserver observer;
+  Endings endings;
+  FakeClock clock;
+  Batcher::Options options;
+  options.max_batch_tokens = 64;
+  options.max_queue_tokens = 512;
+  std::atomic<int> admitted{0};
+  {
+    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+        Batcher::Create(options, &executor, &clock, &observer);
+    ASSERT_TRUE(batcher.ok());
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        std::mt19937 random(1234 + t);
+        for (int g = 0; g < kGroups; ++g) {
+          WorkGroup group;
+          if (random() % 4 == 0) group.deadline = clock.Now() + absl::Milliseconds(random() % 5);
+          const int items = 1 + static_cast<int>(random() % 3);
+          for (int i = 0; i < items; ++i) {
+            group.items.push_back(std::make_unique<NamedItem>(absl::StrCat(t, ".", g, ".", i),
+                                                              1 + random() % 100, &endings));
+          }
+          absl::StatusOr<GroupId> id = (*batcher)->Schedule(std::move(group));
+          if (id.ok()) {
+            admitted += items;
+            if (random() % 3 == 0) (*batcher)->Cancel(*id);
+          }
+          clock.Advance(absl::Milliseconds(1));
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_TRUE((*batcher)->Drain(absl::InfiniteFuture()).ok());
+  }
+  EXPECT_GT(admitted.load(), 0);
+  EXPECT_EQ(endings.count(), static_cast<size_t>(admitted.load()));
+  EXPECT_EQ(endings.most_times(), 1);
+  EXPECT_EQ(observer.sums().queue_tokens, 0);
+  EXPECT_EQ(observer.sums().queue_items, 0);
+  EXPECT_EQ(observer.sums().lowest_queue_tokens, 0);
+}
+
+}  // namespace
+}  // namespace longwave
