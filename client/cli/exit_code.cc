@@ -1,0 +1,69 @@
+#include "client/cli/exit_code.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace longwave::client {
+
+const char kExitCodeHelp[] =
+    "Exit codes:\n"
+    "  0  everything was served\n"
+    "  1  some inputs failed; the others were served\n"
+    "  2  wrong usage\n"
+    "  3  the server cannot be reached, is starting or is shutting down\n"
+    "  4  the server refuses the request: unknown model or head, invalid or too large\n"
+    "  5  no answer within --timeout\n"
+    "  6  the server is too busy\n"
+    "  7  an error inside the server, or the result could not be written";
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return ExitCode::kOk;
+    case absl::StatusCode::kUnavailable:
+      return ExitCode::kUnavailable;
+    case absl::StatusCode::kDeadlineExceeded:
+      return ExitCode::kDeadline;
+    case absl::StatusCode::kResourceExhausted:
+      return ExitCode::kBusy;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kUnimplemented:
+      return ExitCode::kRefused;
+    default:
+      return ExitCode::kInternal;
+  }
+}
+
+std::string Explain(const absl::Status& status, absl::string_view server) {
+  const absl::string_view message = status.message();
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      if (absl::StrContains(message, "connect") || absl::StrContains(message, "DNS")) {
+        return absl::StrCat("cannot reach ", server,
+                            ": is longwave-server running there? Set --server or LONGWAVE_SERVER (",
+                            message, ")");
+      }
+      return absl::StrCat(server, " is not ready: ", message,
+                          "; it may be starting or shutting down, try again");
+    case absl::StatusCode::kDeadlineExceeded:
+      return absl::StrCat("no answer from ", server,
+                          " in time: raise --timeout, or send less at once (--batch, --in_flight)");
+    case absl::StatusCode::kResourceExhausted:
+      return absl::StrCat(server, " is too busy or the request too large: ", message,
+                          "; lower --in_flight or --batch, or try again later");
+    case absl::StatusCode::kUnimplemented:
+      return absl::StrCat(server, " answers, but not as this version of Longwave: ", message);
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return absl::StrCat(server, " failed: ", message, "; its log says more");
+    default:
+      return std::string(message);
+  }
+}
+
+}  // namespace longwave::client
