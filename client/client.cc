@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "absl/time/clock.h"
 #include "client/channel.h"
 #include "client/convert.h"
 #include "client/in_flight.h"
@@ -68,8 +67,8 @@ class StreamCall : public grpc::ClientReadReactor<v1::EncodeStreamResponse> {
 
   void OnDone(const grpc::Status& status) override {
     if (status_.ok()) status_ = FromGrpc(status);
-    absl::StatusOr<EncodeReply> reply = status_;
-    if (status_.ok()) reply = assembler_.Finish();
+    absl::StatusOr<EncodeReply> reply =
+        status_.ok() ? assembler_.Finish() : absl::StatusOr<EncodeReply>(status_);
     if (reply.ok()) reply->timing.round_trip = absl::FromChrono(SteadyClock::now() - start_);
     std::move(done_)(std::move(reply));
     delete this;
@@ -194,11 +193,10 @@ class GrpcClient final : public Client {
     SetDeadline(options_.timeout, call->context);
     method(&call->context, &call->request, &call->response,
            [call, done = std::make_shared<Done>(std::move(done))](const grpc::Status& status) {
-             absl::StatusOr<Reply> reply = FromGrpc(status);
-             if (status.ok()) {
-               reply =
-                   FromResponse(call->response, static_cast<size_t>(call->request.inputs_size()));
-             }
+             absl::StatusOr<Reply> reply =
+                 status.ok() ? FromResponse(call->response,
+                                            static_cast<size_t>(call->request.inputs_size()))
+                             : absl::StatusOr<Reply>(FromGrpc(status));
              if (reply.ok()) {
                reply->timing.round_trip = absl::FromChrono(SteadyClock::now() - call->start);
              }
