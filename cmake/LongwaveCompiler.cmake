@@ -15,6 +15,9 @@ endif()
 
 # Binaries run from the build tree as they are, and from an installed tree wherever it is put: bin/ beside lib/.
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib")
+# Where libraries that are loaded with dlopen lie in the build tree.
+set(LONGWAVE_LIBRARY_DIR "${CMAKE_BINARY_DIR}/lib")
+set(CMAKE_BUILD_RPATH "${LONGWAVE_LIBRARY_DIR}")
 
 find_package(Threads REQUIRED)
 

@@ -1,40 +1,28 @@
 #include "model/tokenizer/sentencepiece_model.h"
 
-#include <sentencepiece_processor.h>
-
-#include <string_view>
+#include <dlfcn.h>
 
 namespace longwave {
 namespace {
 
-class LibraryModel : public SentencePieceModel {
- public:
-  bool Parse(const std::string& serialized, std::string* error) {
-    const auto status = processor_.LoadFromSerializedProto(serialized);
-    if (!status.ok()) *error = status.ToString();
-    return status.ok();
-  }
+using LoadFunction = SentencePieceModel* (*)(const std::string*, std::string*);
 
-  int64_t vocab_size() const override { return processor_.GetPieceSize(); }
-
-  bool Encode(const char* text, size_t size, std::vector<int>* ids,
-              std::string* error) const override {
-    const auto status = processor_.Encode(std::string_view(text, size), ids);
-    if (!status.ok()) *error = status.ToString();
-    return status.ok();
-  }
-
- private:
-  sentencepiece::SentencePieceProcessor processor_;
-};
+// Found by the run path of the program, or by LD_LIBRARY_PATH. Stays loaded.
+LoadFunction FindLoadFunction(std::string* error) {
+  void* const library = dlopen("liblongwave_sentencepiece.so", LONGWAVE_SENTENCEPIECE_DLOPEN_FLAGS);
+  void* const function =
+      library == nullptr ? nullptr : dlsym(library, "longwave_sentencepiece_load");
+  if (function == nullptr) *error = dlerror();
+  return reinterpret_cast<LoadFunction>(function);
+}
 
 }  // namespace
 
 std::unique_ptr<SentencePieceModel> SentencePieceModel::Load(const std::string& serialized,
                                                              std::string* error) {
-  auto model = std::make_unique<LibraryModel>();
-  if (!model->Parse(serialized, error)) return nullptr;
-  return model;
+  const LoadFunction load = FindLoadFunction(error);
+  if (load == nullptr) return nullptr;
+  return std::unique_ptr<SentencePieceModel>(load(&serialized, error));
 }
 
 }  // namespace longwave
