@@ -1,0 +1,72 @@
+#ifndef LONGWAVE_TESTS_SERVER_FAKE_MODEL_H_
+#define LONGWAVE_TESTS_SERVER_FAKE_MODEL_H_
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "model/runtime/model.h"
+#include "model/tokenizer/byte_tokenizer.h"
+
+namespace longwave {
+
+// A byte-level model without weights, whose results are easy to tell and whose batches a test can
+// hold. Ids 256 and 257 stand before and after every text. Thread-safe.
+class FakeModel final : public Model {
+ public:
+  static constexpr int64_t kHiddenSize = 64;
+  static constexpr int64_t kMaxLength = 100;
+  static constexpr int64_t kVocabSize = 258;
+  static constexpr int kLabels = 3;
+
+  // Two heads, "kind" and "size", with three labels each.
+  FakeModel();
+  explicit FakeModel(ModelInfo info) : info_(std::move(info)) {}
+  static ModelInfo DefaultInfo();
+
+  const ModelInfo& info() const override { return info_; }
+  const Tokenizer& tokenizer() const override { return tokenizer_; }
+  std::vector<RunResult> Run(absl::Span<const RunItem> items) override;
+
+  // Row `row` of what kEncode without pooling and normalisation gives for `tokens`; with pooling,
+  // row 0 is the result.
+  static std::vector<float> Row(absl::Span<const int32_t> tokens, int64_t row);
+
+  // From now on batches wait before they end, until Release().
+  void Hold();
+  void Release();
+
+  // Blocks until a batch is held; returns the lengths of its items.
+  std::vector<int64_t> AwaitHeldBatch();
+
+  // From now on each item is passed to `fault` first, whose error becomes the item's. May throw.
+  void set_fault(std::function<absl::Status(const RunItem&)> fault);
+
+  // Number of items that were run.
+  int64_t items_run() const;
+
+  // Number of items of each batch so far.
+  std::vector<int64_t> batch_sizes() const;
+
+  // Forgets what was run so far, such as the warm-up.
+  void ResetCounts();
+
+ private:
+  RunResult RunOne(const RunItem& item) const;
+
+  const ModelInfo info_;
+  const ByteTokenizer tokenizer_{kVocabSize, {256}, {257}};
+
+  mutable absl::Mutex mutex_;
+  bool holding_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<int64_t> held_ ABSL_GUARDED_BY(mutex_);
+  std::vector<int64_t> batch_sizes_ ABSL_GUARDED_BY(mutex_);
+  std::function<absl::Status(const RunItem&)> fault_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_TESTS_SERVER_FAKE_MODEL_H_

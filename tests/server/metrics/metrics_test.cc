@@ -1,0 +1,164 @@
+#include "server/metrics/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/metrics/buckets.h"
+#include "server/metrics/exposer.h"
+#include "tests/server/http_get.h"
+
+namespace longwave {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string Scrape(Metrics& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.registry()->Collect());
+}
+
+TEST(BucketsTest, DurationsCoverMicrosecondsToManySeconds) {
+  const std::vector<double> bounds = DurationBuckets();
+  ASSERT_EQ(bounds.size(), 35u);
+  EXPECT_DOUBLE_EQ(bounds.front(), 15e-6);
+  for (size_t k = 1; k < bounds.size(); ++k) EXPECT_NEAR(bounds[k] / bounds[k - 1], 1.5, 1e-12);
+  EXPECT_NEAR(bounds.back(), 14.6, 0.1);
+}
+
+TEST(BucketsTest, SizesArePowersOfTwo) {
+  EXPECT_THAT(PowerOfTwoBuckets(1, 8), ::testing::ElementsAre(1, 2, 4, 8));
+}
+
+TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
+  Metrics metrics;
+  metrics.AddModel("m", 3, "cpu");
+  const std::string scrape = Scrape(metrics);
+  for (const char* rpc : {"Encode", "EncodeStream", "Classify"}) {
+    for (const char* model : {"m", Metrics::kUnknownModel}) {
+      const std::string labels = absl::StrCat("model=\"", model, "\",rpc=\"", rpc, "\"");
+      for (const char* code :
+           {"OK", "CANCELLED", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+            "RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "INTERNAL", "UNAVAILABLE"}) {
+        EXPECT_EQ(SeriesValue(scrape, absl::StrCat("longwave_requests_total{code=\"", code, "\",",
+                                                   labels, "}")),
+                  0)
+            << code << " " << labels;
+      }
+      EXPECT_EQ(SeriesValue(scrape,
+                            absl::StrCat("longwave_request_duration_seconds_count{", labels, "}")),
+                0);
+    }
+  }
+  for (const char* series :
+       {"longwave_inputs_total{code=\"OK\",model=\"m\"}", "longwave_tokens_total{model=\"m\"}",
+        "longwave_padded_tokens_total{model=\"m\"}", "longwave_batch_size_count{model=\"m\"}",
+        "longwave_batch_size_bucket{model=\"m\",le=\"4096\"}",
+        "longwave_batch_tokens_bucket{model=\"m\",le=\"16777216\"}",
+        "longwave_queue_duration_seconds_count{model=\"m\"}",
+        "longwave_tokenize_duration_seconds_count{model=\"m\"}",
+        "longwave_compute_duration_seconds_count{model=\"m\"}",
+        "longwave_queue_tokens{model=\"m\"}", "longwave_queue_inputs{model=\"m\"}",
+        "longwave_requests_in_flight"}) {
+    EXPECT_EQ(SeriesValue(scrape, series), 0) << series;
+  }
+  EXPECT_EQ(SeriesValue(scrape, "longwave_model_info{device=\"cpu\",model=\"m\",version=\"3\"}"),
+            1);
+  EXPECT_THAT(scrape, HasSubstr("longwave_build_info{version=\""));
+}
+
+TEST(MetricsTest, VersionsOfAModelShareItsSeries) {
+  Metrics metrics;
+  EXPECT_EQ(metrics.AddModel("m", 1, "cpu"), metrics.AddModel("m", 2, "cpu"));
+  EXPECT_NE(metrics.AddModel("m", 1, "cpu"), metrics.AddModel("n", 1, "cpu"));
+}
+
+TEST(MetricsTest, EventsMoveTheirSeries) {
+  Metrics metrics;
+  ModelMetrics* model = metrics.AddModel("m", 1, "cpu");
+  metrics.OnRequestStart();
+  model->OnQueueChange(70, 2);
+  EXPECT_EQ(SeriesValue(Scrape(metrics), "longwave_requests_in_flight"), 1);
+  EXPECT_EQ(SeriesValue(Scrape(metrics), "longwave_queue_tokens{model=\"m\"}"), 70);
+  EXPECT_EQ(SeriesValue(Scrape(metrics), "longwave_queue_inputs{model=\"m\"}"), 2);
+  model->OnTokenized(absl::Microseconds(20));
+  model->OnItemDequeued(absl::Milliseconds(1));
+  model->OnQueueChange(-70, -2);
+  model->OnBatchDone(2, 70, absl::Milliseconds(8));
+  model->OnInputsDone(absl::StatusCode::kOk, 2);
+  model->OnRequestDone(Rpc::kEncode, absl::StatusCode::kOk, absl::Milliseconds(9));
+  metrics.OnRequestEnd();
+  const std::string scrape = Scrape(metrics);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_requests_in_flight"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_queue_tokens{model=\"m\"}"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_tokens_total{model=\"m\"}"), 70);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_sum{model=\"m\"}"), 2);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_bucket{model=\"m\",le=\"1\"}"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_bucket{model=\"m\",le=\"2\"}"), 1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batch_tokens_sum{model=\"m\"}"), 70);
+  EXPECT_NEAR(SeriesValue(scrape, "longwave_tokenize_duration_seconds_sum{model=\"m\"}"), 20e-6,
+              1e-12);
+  EXPECT_NEAR(SeriesValue(scrape, "longwave_queue_duration_seconds_sum{model=\"m\"}"), 1e-3, 1e-12);
+  EXPECT_NEAR(SeriesValue(scrape, "longwave_compute_duration_seconds_sum{model=\"m\"}"), 8e-3,
+              1e-12);
+  EXPECT_NEAR(
+      SeriesValue(scrape, "longwave_request_duration_seconds_sum{model=\"m\",rpc=\"Encode\"}"),
+      9e-3, 1e-12);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_inputs_total{code=\"OK\",model=\"m\"}"), 2);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_requests_total{code=\"OK\",model=\"m\",rpc=\"Encode\"}"),
+            1);
+}
+
+TEST(MetricsTest, FailuresAreTimedToo) {
+  Metrics metrics;
+  ModelMetrics* model = metrics.AddModel("m", 1, "cpu");
+  model->OnRequestDone(Rpc::kClassify, absl::StatusCode::kDeadlineExceeded, absl::Seconds(2));
+  const std::string scrape = Scrape(metrics);
+  EXPECT_EQ(SeriesValue(scrape,
+                        "longwave_requests_total{code=\"DEADLINE_EXCEEDED\",model=\"m\",rpc="
+                        "\"Classify\"}"),
+            1);
+  EXPECT_EQ(
+      SeriesValue(scrape, "longwave_request_duration_seconds_sum{model=\"m\",rpc=\"Classify\"}"),
+      2);
+}
+
+TEST(MetricsTest, ACodeOutsideTheContractCountsAsInternal) {
+  Metrics metrics;
+  metrics.AddModel("m", 1, "cpu")
+      ->OnRequestDone(Rpc::kEncode, absl::StatusCode::kDataLoss, absl::ZeroDuration());
+  const std::string scrape = Scrape(metrics);
+  EXPECT_EQ(
+      SeriesValue(scrape, "longwave_requests_total{code=\"INTERNAL\",model=\"m\",rpc=\"Encode\"}"),
+      1);
+  EXPECT_THAT(scrape, Not(HasSubstr("DATA_LOSS")));
+}
+
+TEST(MetricsExposerTest, ServesTheRegistryOverHttp) {
+  Metrics metrics;
+  metrics.AddModel("m", 1, "cpu");
+  auto exposer = MetricsExposer::Create("127.0.0.1:0", metrics.registry());
+  ASSERT_TRUE(exposer.ok()) << exposer.status();
+  EXPECT_GT((*exposer)->port(), 0);
+  EXPECT_EQ(
+      SeriesValue(HttpGet((*exposer)->port(), "/metrics"), "longwave_queue_tokens{model=\"m\"}"),
+      0);
+}
+
+TEST(MetricsExposerTest, APortInUseIsAClearError) {
+  Metrics metrics;
+  auto first = MetricsExposer::Create("127.0.0.1:0", metrics.registry());
+  ASSERT_TRUE(first.ok()) << first.status();
+  const std::string address = absl::StrCat("127.0.0.1:", (*first)->port());
+  const absl::Status second = MetricsExposer::Create(address, metrics.registry()).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.message()), HasSubstr(address));
+}
+
+}  // namespace
+}  // namespace longwave
