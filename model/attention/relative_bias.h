@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 
-#include "model/attention/spectrum_cache.h"
-
 namespace longwave::attention {
+
+class SpectrumCache;
 
 // The table of a relative positional bias, checked and analysed once, used by many calls.
 //
@@ -21,20 +21,21 @@ namespace longwave::attention {
 // Thread-safe: the table never changes, the cache of spectra has its own lock.
 class RelativeBias final : public torch::CustomClassHolder {
  public:
-  // bias: float32 [heads, 2L-1], raw (not exponentiated), ascending in t = j - i from -(L-1) to
-  // L-1; distances beyond keep
-  //   the edge value. -inf forbids a distance. It is copied: later changes of the tensor do not
-  //   matter.
-  // feature_map: "prf" or "trf", causal: token i sees j <= i only. A call must agree with both.
+  // bias: float32 [heads, 2L-1] on the CPU, raw (not exponentiated), ascending in t = j - i from
+  // -(L-1) to L-1; distances
+  //   beyond keep the edge value. -inf forbids a distance. It is copied: later changes of the
+  //   tensor do not matter.
+  // feature_map: "prf" or "trf"; causal: token i sees j <= i only. A call must agree with both.
   // max_len: the longest sequence that the analysis of the table has to hold for; 0: its own L.
-  // Longer sequences are legal. tolerance: the error that a call may make, as a share of max|v|
-  // (float32 inputs; 1e-5 is what is promised).
+  // Longer ones are legal. tolerance: the error that a call may make, as a share of max|v| (float32
+  // inputs; 1e-5 is what is promised).
   //
-  // Throws c10::Error on a wrong dtype, shape or layout, on NaN and +inf, on -inf at t = 0, on a
-  // bias that requires grad under grad mode, on an unknown feature map, and on max_len or tolerance
-  // out of range.
-  RelativeBias(const at::Tensor& bias, const std::string& feature_map, bool causal, int64_t max_len,
-               double tolerance);
+  // Throws c10::Error on a wrong dtype, shape, device or layout, on NaN and +inf, on -inf at t = 0,
+  // on a bias that requires grad under grad mode, on an unknown feature map, and on max_len or
+  // tolerance out of range.
+  RelativeBias(const at::Tensor& bias, std::string feature_map = "prf", bool causal = false,
+               int64_t max_len = 0, double tolerance = 1e-5);
+  ~RelativeBias() override;
 
   // float32 [heads, 2L-1], contiguous.
   const at::Tensor& table() const { return table_; }
@@ -47,7 +48,7 @@ class RelativeBias final : public torch::CustomClassHolder {
   // L: distances from -(L-1) to L-1 are in the table.
   int64_t length() const { return (table_.size(1) + 1) / 2; }
 
-  // Spectra of exp(b) by transform size, made on first use.
+  // Spectra of exp(b), made on first use, for the algorithm "fft".
   SpectrumCache& spectra() const { return *spectra_; }
 
  private:

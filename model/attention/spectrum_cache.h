@@ -10,24 +10,27 @@
 
 namespace longwave::attention {
 
-// The spectra of exp(b - max b) of all heads for one transform size.
+// The spectra of c = exp(b - max b) of all heads for one transform, b over the distances that the
+// transform can serve.
 struct Spectrum {
-  int64_t size = 0;   // N; serves every sequence of at most (N + 1) / 2 tokens
-  at::Tensor values;  // complex64 [heads, N], divided by N: an unscaled inverse transform follows
-  at::Tensor
-      norms;  // float64 [heads]: L2 norm of exp(b - max b) over the distances |t| < (N + 1) / 2
+  int64_t size = 0;   // N, points of the transform
+  at::Tensor values;  // complex64 [heads, ...the transform's shape], divided by N: an unscaled
+                      // inverse transform follows
+  at::Tensor norms;   // float64 [heads]: L2 norm of c
 };
 
-// Spectra of one table by transform size, made on first use; the least recently used are dropped
-// beyond a budget.
+// Spectra of one table of distances by transform size, made on first use; the least recently used
+// are dropped.
 //
 // Thread-safe. Two threads that miss at the same time both compute; one result stays.
 class SpectrumCache {
  public:
   // table: float32 [heads, 2L-1] on the CPU. causal: distances t > 0 have weight 0.
-  SpectrumCache(const at::Tensor& table, bool causal);
+  SpectrumCache(const at::Tensor& table, bool causal) : table_(table), causal_(causal) {}
 
-  // The spectrum of transform size `size`. What is returned stays valid when the cache drops it.
+  // The spectrum of N = size points, for sequences of at most (N + 1) / 2 tokens: with x padded by
+  // zeros to N, the first elements of ifft(values * fft(x)) (the inverse not scaled) are sum_j c[j
+  // - i] x[j]. Stays valid when the cache drops it.
   std::shared_ptr<const Spectrum> Get(int64_t size);
 
  private:

@@ -1,0 +1,60 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_
+#define LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "model/attention/problem.h"
+
+namespace longwave::attention {
+
+// What an algorithm costs and how it errs depend on these, for one head and one sequence.
+struct Shape {
+  int64_t length = 0;       // tokens, at least 1
+  int64_t feature_dim = 0;  // length of phi
+  int64_t value_dim = 0;
+  FeatureMap map = FeatureMap::kPrf;
+  bool causal = false;
+  int64_t transform_size = 0;  // points of the Fourier transform of such a sequence
+  int threads = 1;
+};
+
+struct Estimate {
+  double milliseconds = 0;  // for one head
+  double error_bound =
+      0;  // of the output as a share of max|v|, or where larger the tolerance it repairs to
+  int64_t workspace_bytes = 0;  // beside features and output
+};
+
+// What to do with rows that an algorithm cannot compute to the tolerance.
+enum class OnDoubt {
+  kRepair,  // compute them in another way
+  kRaise,   // throw c10::Error that says why
+};
+
+// One way to compute the attention. Stateless, thread-safe.
+class Algorithm {
+ public:
+  virtual ~Algorithm() = default;
+
+  // As the argument `algorithm` of the operators.
+  virtual std::string_view name() const = 0;
+
+  // Whether the planner may choose it: exact algorithms serve both feature maps, others only
+  // non-negative features.
+  virtual bool Serves(FeatureMap map) const = 0;
+
+  virtual Estimate Predict(const Shape& shape) const = 0;
+
+  // Writes the part's rows of problem.out. The part's sequences lie side by side in the packed
+  // tensors. Blocks; uses the threads of at::parallel_for.
+  virtual void Run(const Part& part, OnDoubt on_doubt) const = 0;
+};
+
+const Algorithm& Reference();
+const Algorithm& Direct();
+const Algorithm& Fft();
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_

@@ -1,0 +1,203 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/complex.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/view_as_complex.h>
+#include <ATen/ops/view_as_real.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "model/attention/algorithm.h"
+#include "model/attention/direct.h"
+#include "model/attention/piece.h"
+
+// The attention as convolutions by the fast Fourier transform (Luo et al., section 4): sum_j c[j-i]
+// phi_r(k_j) v_je for every feature r and value channel e, then the sum over r of phi_r(q_i) times
+// it; the denominators likewise without v.
+//
+// A transform errs relative to its whole input, not to each row: rows with small denominators drown
+// in it. So the denominators come first, with an estimate of their error, and rows where it is too
+// large are not computed here.
+namespace longwave::attention {
+namespace {
+
+// Transforms of one step: so many bytes of input, beside as many of output and temporaries.
+constexpr int64_t kStepBytes = int64_t{32} << 20;
+
+// Ratio of the largest error seen to the estimate of one standard deviation below, doubled for
+// safety.
+constexpr double kSafety = 6;
+
+// If a larger share of the rows has to be repaired, computing all of them directly is no slower.
+constexpr double kWorthwhile = 0.75;
+
+// [channels, n] to [channels + channels % 2, n]: channels travel in pairs.
+at::Tensor PadToEven(const at::Tensor& x) {
+  if (x.size(0) % 2 == 0) return x;
+  return at::cat({x, at::zeros({1, x.size(1)}, x.options())}, 0);
+}
+
+// [2 pairs, n] to [pairs, n, 2], as real and imaginary parts.
+at::Tensor Pair(const at::Tensor& x) {
+  return x.view({x.size(0) / 2, 2, x.size(1)}).transpose(1, 2).contiguous();
+}
+
+// One sequence and head.
+class Solver {
+ public:
+  Solver(const Piece& piece, const Sequence& sequence, int64_t head, const Convolution& convolution)
+      : convolution_(convolution),
+        head_(piece.part.head_begin + head),
+        signed_(piece.part.problem->features.map == FeatureMap::kTrf) {
+    const int64_t begin = piece.Offset(sequence);
+    const auto part = [&](const at::Tensor& x) {
+      return x[head].narrow(0, begin, sequence.length);
+    };
+    queries_ = PadToEven(part(piece.phi.q).t());
+    keys_ = PadToEven(part(piece.phi.k).t());
+    values_ = part(piece.values);
+    out_ = part(piece.out);
+  }
+
+  // The denominators, and for every row the error of the output to expect, as a share of max|v|:
+  // float32 [n].
+  at::Tensor Denominators() {
+    at::Tensor energy;
+    const at::Tensor x = at::view_as_complex(Pair(keys_));
+    const at::Tensor y = convolution_.Apply(head_, x, &energy);
+    if (signed_) convolution_.Apply(head_, at::view_as_complex(Pair(keys_.abs())), &energy);
+    const at::Tensor queries = Pair(queries_);
+    denominators_ = (at::view_as_real(y) * queries).sum(at::IntArrayRef({0, 2}));
+
+    // Rounding in the two transforms is white: of standard deviation about eps |c| |x| / sqrt(N)
+    // from the forward one, eps |y| / sqrt(N) from the inverse one. Numerators err no more, as
+    // their channels are no larger; so the quotient errs twice.
+    const double eps = std::ldexp(1.0, -24) * std::sqrt(std::log2(convolution_.size()));
+    const at::Tensor norms = at::view_as_real(x).square().sum(at::IntArrayRef({1, 2})).sqrt();
+    const at::Tensor noise = (norms * convolution_.WeightNorm(head_) + energy.sqrt()) *
+                             (eps / std::sqrt(static_cast<double>(convolution_.size())));
+    const at::Tensor row_noise =
+        (queries.square().sum(2) * noise.square().unsqueeze(1)).sum(0).sqrt();
+    return row_noise * (2 * kSafety) / denominators_.abs();
+  }
+
+  // Writes the rows of the output.
+  void Outputs() {
+    at::Tensor largest = std::get<0>(values_.abs().max(0));
+    largest.masked_fill_(largest.eq(0),
+                         1);  // channels that travel together are brought to one size
+    const at::Tensor values = Pair(PadToEven((values_ / largest).t()));
+
+    const int64_t pairs = values.size(0), n = values.size(1), features = keys_.size(0);
+    const int64_t channels = std::max<int64_t>(1, kStepBytes / (convolution_.size() * 8));
+    const int64_t pair_step = std::min(pairs, channels);
+    const int64_t feature_step = std::max<int64_t>(1, channels / pair_step);
+    at::Tensor sums = at::zeros({pairs, n, 2}, at::kFloat);
+    for (int64_t p = 0; p < pairs; p += pair_step) {
+      const at::Tensor some = values.slice(0, p, std::min(p + pair_step, pairs));
+      at::Tensor sum = sums.slice(0, p, std::min(p + pair_step, pairs));
+      for (int64_t f = 0; f < features; f += feature_step) {
+        const auto step = [&](const at::Tensor& phi) {
+          const at::Tensor slice = phi.slice(0, f, std::min(f + feature_step, features));
+          return slice.view({slice.size(0), 1, n, 1});
+        };
+        const at::Tensor x = at::view_as_complex(some * step(keys_));
+        const at::Tensor y = convolution_.Apply(head_, x.flatten(0, 1), nullptr);
+        sum.add_(
+            (at::view_as_real(y.unflatten(0, {x.size(0), x.size(1)})) * step(queries_)).sum(0));
+      }
+    }
+    const at::Tensor numerators =
+        sums.transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, values_.size(1)).t();
+    out_.copy_(numerators * largest / denominators_.unsqueeze(1));
+  }
+
+ private:
+  const Convolution& convolution_;
+  const int64_t head_;
+  const bool signed_;
+  at::Tensor queries_, keys_;  // [features, padded to even; n]
+  at::Tensor values_, out_;    // [n, value_dim]
+  at::Tensor denominators_;    // [n]
+};
+
+class FftAlgorithm final : public Algorithm {
+ public:
+  std::string_view name() const override { return "fft"; }
+
+  bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
+
+  Estimate Predict(const Shape& shape) const override {
+    // Measured on two EPYC cores: 10 GFLOP/s and core, the work around the transforms included.
+    const double size = static_cast<double>(shape.transform_size);
+    const double channels = static_cast<double>((shape.feature_dim + 1) / 2 +
+                                                shape.feature_dim * ((shape.value_dim + 1) / 2));
+    const double ms = channels * 10 * size * std::log2(size) / 10e6 / shape.threads;
+    return {ms, 0.5e-5, 4 * std::max(kStepBytes, shape.transform_size * 8)};
+  }
+
+  void Run(const Part& part, OnDoubt on_doubt) const override {
+    ForEachPiece(part, [&](const Piece& piece) { Solve(piece, on_doubt); });
+  }
+
+ private:
+  static void Solve(const Piece& piece, OnDoubt on_doubt) {
+    const Problem& problem = *piece.part.problem;
+    // Half of the error that is allowed; the rest is for features and for rounding the output.
+    const double allowed = problem.tolerance / 2;
+    std::vector<RowSet> repairs;
+    for (const Sequence& sequence : piece.part.sequences) {
+      if (sequence.length == 0) continue;
+      const auto convolution = problem.bias->Convolve(sequence.length);
+      for (int64_t head = 0; head < piece.values.size(0); ++head) {
+        Solver solver(piece, sequence, head, *convolution);
+        const at::Tensor error = solver.Denominators();
+        const at::Tensor doubtful = error.le(allowed).logical_not_();  // NaN is in doubt
+        std::vector<int64_t> rows = Indices(doubtful);
+        if (!rows.empty() && on_doubt == OnDoubt::kRaise) {
+          Refuse(sequence, piece.part.head_begin + head, rows, error, allowed);
+        }
+        const bool worthwhile = static_cast<double>(rows.size()) <=
+                                (1 - kWorthwhile) * static_cast<double>(sequence.length);
+        if (worthwhile) {
+          solver.Outputs();
+        } else {
+          rows.resize(sequence.length);
+          std::iota(rows.begin(), rows.end(), 0);
+        }
+        repairs.push_back({sequence, head, std::move(rows)});
+      }
+    }
+    SolveDirectly(piece, std::move(repairs));
+    piece.Store();
+  }
+
+  static std::vector<int64_t> Indices(const at::Tensor& mask) {
+    const at::Tensor index = mask.nonzero().flatten().contiguous();
+    const int64_t* const data = index.const_data_ptr<int64_t>();
+    return {data, data + index.numel()};
+  }
+
+  [[noreturn]] static void Refuse(const Sequence& sequence, int64_t head,
+                                  const std::vector<int64_t>& rows, const at::Tensor& error,
+                                  double allowed) {
+    TORCH_CHECK_VALUE(
+        false, "algorithm: \"fft\" would miss the promised accuracy in ", rows.size(), " of ",
+        sequence.length, " rows of head ", head, " (row ", rows.front(), " expects an error of ",
+        error[rows.front()].item<float>(), " of max|v|, ", allowed,
+        " is allowed): their denominators are small beside the transform's rounding errors. "
+        "Expected algorithm \"auto\" or \"direct\" for this table");
+  }
+};
+
+}  // namespace
+
+const Algorithm& Fft() {
+  static const FftAlgorithm algorithm;
+  return algorithm;
+}
+
+}  // namespace longwave::attention

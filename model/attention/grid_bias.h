@@ -1,0 +1,34 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_GRID_BIAS_H_
+#define LONGWAVE_MODEL_ATTENTION_GRID_BIAS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "model/attention/position_bias.h"
+
+namespace longwave::attention {
+
+// The bias of tokens in a row-major grid: b[y_j - y_i, x_j - x_i].
+class GridBias final : public PositionBias {
+ public:
+  // table: float32 [heads, 2H-1, 2W-1] on the CPU, contiguous; height, width: the grid, at least 1.
+  // Every sequence has height * width tokens.
+  GridBias(const at::Tensor& table, int64_t height, int64_t width);
+
+  std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const override;
+  std::unique_ptr<Convolution> Convolve(int64_t length) const override;
+  int64_t TransformSize(int64_t length) const override;
+  bool causal() const override { return false; }
+
+ private:
+  // float32 [heads, 2 height - 1, 2 width - 1]: exactly the distances of this grid.
+  at::Tensor table_;
+  int64_t height_;
+  int64_t width_;
+};
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_GRID_BIAS_H_

@@ -1,0 +1,66 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_KERNELS_H_
+#define LONGWAVE_MODEL_ATTENTION_KERNELS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/OptionalArrayRef.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <optional>
+
+#include "model/attention/relative_bias.h"
+
+// What stands behind the operators, by device; the operators' contracts are in operators.h. All
+// throw c10::Error on arguments that cannot be used.
+namespace longwave::attention {
+
+// Tensors on the CPU.
+namespace cpu {
+
+at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                const at::Tensor& projection,
+                                const c10::intrusive_ptr<RelativeBias>& bias,
+                                const std::optional<at::Tensor>& cu_seqlens,
+                                at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
+                                bool normalize, double scale, bool causal,
+                                c10::string_view algorithm);
+
+at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& projection, const at::Tensor& bias,
+                        const std::optional<at::Tensor>& cu_seqlens,
+                        at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
+                        bool normalize, double scale, bool causal, c10::string_view algorithm);
+
+at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& projection, const at::Tensor& bias,
+                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
+                          double scale, c10::string_view algorithm);
+
+}  // namespace cpu
+
+// Shapes, dtypes and errors without data, for torch.compile, export and memory estimates.
+namespace meta {
+
+at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                const at::Tensor& projection,
+                                const c10::intrusive_ptr<RelativeBias>& bias,
+                                const std::optional<at::Tensor>& cu_seqlens,
+                                at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
+                                bool normalize, double scale, bool causal,
+                                c10::string_view algorithm);
+
+at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& projection, const at::Tensor& bias,
+                        const std::optional<at::Tensor>& cu_seqlens,
+                        at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
+                        bool normalize, double scale, bool causal, c10::string_view algorithm);
+
+at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& projection, const at::Tensor& bias,
+                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
+                          double scale, c10::string_view algorithm);
+
+}  // namespace meta
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_KERNELS_H_

@@ -1,0 +1,48 @@
+#include "model/attention/operators.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "model/attention/plan_attention.h"
+
+namespace longwave::attention {
+namespace {
+
+template <typename Signature>
+auto Operator(const char* name, const char* overload) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+}  // namespace
+
+at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& projection, const c10::intrusive_ptr<RelativeBias>& bias,
+                        const std::optional<at::Tensor>& cu_seqlens,
+                        at::OptionalIntArrayRef seqlens, const AttentionOptions& options) {
+  using Signature =
+      at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                 const c10::intrusive_ptr<RelativeBias>&, const std::optional<at::Tensor>&,
+                 at::OptionalIntArrayRef, c10::string_view, bool, double, bool, c10::string_view);
+  static const auto op = Operator<Signature>("longwave::rpe_attention", "prepared");
+  return op.call(q, k, v, projection, bias, cu_seqlens, seqlens, options.feature_map,
+                 options.normalize, options.scale, options.causal, options.algorithm);
+}
+
+at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& projection, const at::Tensor& bias,
+                          const std::array<int64_t, 2>& grid, const AttentionOptions& options) {
+  TORCH_CHECK_VALUE(!options.causal, "causal: found true, expected false for a grid");
+  using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                               const at::Tensor&, const at::Tensor&, at::IntArrayRef,
+                               c10::string_view, bool, double, c10::string_view);
+  static const auto op = Operator<Signature>("longwave::rpe_attention_2d", "");
+  return op.call(q, k, v, projection, bias, grid, options.feature_map, options.normalize,
+                 options.scale, options.algorithm);
+}
+
+std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
+                          int64_t head_dim, int64_t features, const std::string& device,
+                          const std::string& dtype, int64_t workspace_bytes) {
+  return PlanAttentionJson(bias, seqlens, head_dim, features, device, dtype, workspace_bytes);
+}
+
+}  // namespace longwave::attention

@@ -1,0 +1,40 @@
+#include "model/attention/plan_attention.h"
+
+#include <ATen/Parallel.h>
+
+#include "model/attention/check.h"
+#include "model/attention/planner.h"
+#include "model/attention/sequence_bias.h"
+
+namespace longwave::attention {
+
+std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
+                              int64_t head_dim, int64_t features, c10::string_view device,
+                              c10::string_view dtype, int64_t workspace_bytes) {
+  TORCH_CHECK_VALUE(head_dim >= 1, "head_dim: found ", head_dim, ", expected 1 or more");
+  TORCH_CHECK_VALUE(features >= 1, "features: found ", features, ", expected 1 or more");
+  TORCH_CHECK_VALUE(workspace_bytes >= 0, "workspace_bytes: found ", workspace_bytes,
+                    ", expected 0 (no limit) or more");
+  for (size_t s = 0; s < seqlens.size(); ++s) {
+    TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
+                      ", expected 0 or more");
+  }
+  TORCH_CHECK_VALUE(device == "cpu", "device: found \"", device, "\", expected \"cpu\"");
+  TORCH_CHECK_VALUE(
+      dtype == "float32" || dtype == "bfloat16" || dtype == "float16" || dtype == "float64",
+      "dtype: found \"", dtype,
+      "\", expected \"float32\", \"bfloat16\", \"float16\" or \"float64\"");
+
+  Shape base;
+  base.map = ParseFeatureMap(bias->feature_map());
+  base.feature_dim = features * (base.map == FeatureMap::kTrf ? 2 : 1);
+  base.value_dim = head_dim;
+  base.causal = bias->causal();
+  base.threads = at::get_num_threads();
+  const SequenceBias sequence_bias(*bias);
+  return ToJson(dtype == "float64"
+                    ? PlanReference(base, bias->heads(), seqlens)
+                    : Plan(base, sequence_bias, bias->heads(), seqlens, workspace_bytes));
+}
+
+}  // namespace longwave::attention

@@ -1,0 +1,23 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_PLAN_ATTENTION_H_
+#define LONGWAVE_MODEL_ATTENTION_PLAN_ATTENTION_H_
+
+#include <c10/util/ArrayRef.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <cstdint>
+#include <string>
+
+#include "model/attention/relative_bias.h"
+
+namespace longwave::attention {
+
+// The operator longwave::plan_attention: what "auto" would do with sequences of these lengths, as
+// JSON. The head size of v is taken to be head_dim. Throws c10::Error on negative sizes and on an
+// unknown device or dtype.
+std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
+                              int64_t head_dim, int64_t features, c10::string_view device,
+                              c10::string_view dtype, int64_t workspace_bytes);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_PLAN_ATTENTION_H_

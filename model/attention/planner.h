@@ -1,0 +1,55 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_PLANNER_H_
+#define LONGWAVE_MODEL_ATTENTION_PLANNER_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/attention/algorithm.h"
+
+namespace longwave::attention {
+
+// The algorithms that `auto` and plan_attention choose among, and the float64 reference.
+std::span<const Algorithm* const> Algorithms();
+
+// The algorithm of a name other than "auto". Throws c10::Error when there is none.
+const Algorithm& FindAlgorithm(std::string_view name);
+
+// Heads and lengths that are computed in one way.
+struct PlanGroup {
+  int64_t head_begin = 0;
+  int64_t head_end = 0;
+  std::vector<int64_t> lengths;  // in the caller's order; empty sequences are in no group
+  const Algorithm* algorithm = nullptr;
+  std::string reason;
+  double error_bound = 0;   // of the output as a share of max|v|
+  double predicted_ms = 0;  // all heads and lengths
+};
+
+struct Choice {
+  const Algorithm* algorithm = nullptr;
+  std::string reason;
+  Estimate estimate;
+};
+
+// The fastest algorithm by prediction that serves the feature map and takes at most workspace_bytes
+// (0: no limit).
+Choice Choose(const Shape& shape, int64_t workspace_bytes);
+
+// A plan for sequences of these lengths, by algorithm. base: their shape but for `length` and
+// `transform_size`.
+std::vector<PlanGroup> Plan(const Shape& base, const PositionBias& bias, int64_t heads,
+                            std::span<const int64_t> lengths, int64_t workspace_bytes);
+
+// What "auto" does with float64 inputs.
+std::vector<PlanGroup> PlanReference(Shape base, int64_t heads, std::span<const int64_t> lengths);
+
+// {"groups": [{"heads": [...], "lengths": [...], "algorithm": ..., "reason": ..., "error_bound":
+// ..., "predicted_ms": ...}]}
+std::string ToJson(const std::vector<PlanGroup>& plan);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_PLANNER_H_

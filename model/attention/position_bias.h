@@ -1,0 +1,105 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_POSITION_BIAS_H_
+#define LONGWAVE_MODEL_ATTENTION_POSITION_BIAS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace longwave::attention {
+
+// exp(b - shift) by distance, in whatever order the PairWeights that made it wants.
+struct WeightTable {
+  double shift = 0;
+  std::vector<float> values;
+  std::vector<int32_t> nonzero;  // nonzero[p] = how many of values[0, p) are not 0; may be empty
+};
+
+// The weights exp(b) between the n tokens of one sequence, for one head. Thread-safe once made.
+class PairWeights {
+ public:
+  virtual ~PairWeights() = default;
+
+  int64_t length() const { return static_cast<int64_t>(row_max_.size()); }
+
+  // The largest b that row i can reach; finite.
+  double RowMax(int64_t i) const { return row_max_[i]; }
+
+  // What to subtract from b in row i: RowMax(i) plus 0 to 10, chosen so that most rows share one
+  // value. The largest weight of a row is then e^-10 to 1: float32 never overflows and loses only
+  // what is negligible in that row.
+  double Shift(int64_t i) const;
+
+  // Writes b of row i for keys [0, n), -inf where forbidden.
+  virtual void Log(int64_t i, double* row) const = 0;
+
+  // The table of a shift that Shift() returned. Valid for the rows with that shift.
+  virtual WeightTable Table(double shift) const = 0;
+
+  // The table of the most common shift, made once.
+  const WeightTable& shared_table() const { return shared_; }
+
+  // scores[c] *= weight(i, begin + c) for c in [0, count); returns the sum of the products.
+  virtual float Multiply(const WeightTable& table, int64_t i, int64_t begin, int64_t count,
+                         float* scores) const = 0;
+
+  // Whether all weights between rows [first, last] and keys [begin, end) are surely 0. May say no
+  // when they are.
+  virtual bool AllZero(const WeightTable& table, int64_t first, int64_t last, int64_t begin,
+                       int64_t end) const = 0;
+
+ protected:
+  // Called by the constructors of derived classes.
+  void Finish(std::vector<double> row_max);
+
+ private:
+  std::vector<double> row_max_;
+  double top_ = 0;  // the largest of row_max_
+  WeightTable shared_;
+};
+
+// y_i = sum_j exp(b_ij - max b) x_j by the fast Fourier transform, for sequences of one length.
+// Thread-safe.
+class Convolution {
+ public:
+  virtual ~Convolution() = default;
+
+  // Points of the transform.
+  virtual int64_t size() const = 0;
+
+  // L2 norm of exp(b - max b) over the transform.
+  virtual double WeightNorm(int64_t head) const = 0;
+
+  // x: complex64 [channels, n]; real and imaginary part are two channels that do not mix (the
+  // weights are real). Returns y, the same shape. energy, when not null, receives float32
+  // [channels]: the sum of |y|^2 over all points of the transform.
+  virtual at::Tensor Apply(int64_t head, const at::Tensor& x, at::Tensor* energy) const = 0;
+};
+
+// A bias over all heads, for tokens in a row or in a grid. Thread-safe.
+class PositionBias {
+ public:
+  virtual ~PositionBias() = default;
+
+  // The weights of one head in a sequence of `length` >= 1 tokens.
+  virtual std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const = 0;
+
+  virtual std::unique_ptr<Convolution> Convolve(int64_t length) const = 0;
+
+  // Points of the transform that Convolve(length) would use.
+  virtual int64_t TransformSize(int64_t length) const = 0;
+
+  virtual bool causal() const = 0;
+};
+
+// exp(b - shift) in float32, 0 instead of a denormal number: those are slow and count for nothing.
+float Weight(double b, double shift);
+
+// Multiplies `count` scores by weights element by element and returns the sum of the products.
+float MultiplyAndSum(const float* weights, int64_t count, float* scores);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_POSITION_BIAS_H_

@@ -1,0 +1,29 @@
+#include "model/attention/relative_bias.h"
+
+#include <utility>
+
+#include "model/attention/check.h"
+#include "model/attention/spectrum_cache.h"
+
+namespace longwave::attention {
+
+RelativeBias::RelativeBias(const at::Tensor& bias, std::string feature_map, bool causal,
+                           int64_t max_len, double tolerance)
+    : feature_map_(std::move(feature_map)),
+      causal_(causal),
+      max_len_(max_len),
+      tolerance_(tolerance) {
+  CheckBiasTable(bias, /*rank=*/2);
+  ParseFeatureMap(feature_map_);
+  TORCH_CHECK_VALUE(max_len >= 0, "max_len: found ", max_len,
+                    ", expected 0 (the table's own) or more");
+  TORCH_CHECK_VALUE(tolerance > 0 && tolerance < 1, "tolerance: found ", tolerance,
+                    ", expected more than 0 and less than 1");
+  table_ = bias.detach().clone(at::MemoryFormat::Contiguous);
+  if (max_len_ == 0) max_len_ = length();
+  spectra_ = std::make_unique<SpectrumCache>(table_, causal_);
+}
+
+RelativeBias::~RelativeBias() = default;
+
+}  // namespace longwave::attention
