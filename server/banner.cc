@@ -36,9 +36,11 @@ std::string Banner(const Server& server, const Server::Options& options) {
                           absl::StrCat(info.parameters), absl::StrCat(info.max_length),
                           Tasks(info));
   }
-  absl::StrAppend(&text, "\n  gRPC     ", BoundAddress(options.listen, server.grpc_port()),
-                  "\n  metrics  http://",
-                  BoundAddress(options.metrics_listen, server.metrics_port()), "/metrics\n");
+  absl::StrAppend(&text, "\n  gRPC     ", BoundAddress(options.listen, server.grpc_port()), "\n");
+  if (server.metrics_port() != 0) {
+    absl::StrAppend(&text, "  metrics  http://",
+                    BoundAddress(options.metrics_listen, server.metrics_port()), "/metrics\n");
+  }
   return text;
 }
 

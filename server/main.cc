@@ -37,7 +37,7 @@ ABSL_FLAG(std::string, model_repository, "model/pretrained",
 ABSL_FLAG(std::string, listen, "0.0.0.0:8470",
           "Where gRPC listens, host:port. Port 0 picks a free one.");
 ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9470",
-          "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one.");
+          "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one; empty: nowhere.");
 ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core.");
 ABSL_FLAG(int64_t, max_batch_tokens, longwave::Batcher::Options().max_batch_tokens,
           "Tokens of one batch. A longer input runs alone.");

@@ -123,10 +123,12 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Server::~Server() { Shutdown(absl::ZeroDuration()).IgnoreError(); }
 
 absl::Status Server::Start() {
-  absl::StatusOr<std::unique_ptr<MetricsExposer>> exposer =
-      MetricsExposer::Create(parts_->options.metrics_listen, parts_->metrics.registry());
-  if (!exposer.ok()) return exposer.status();
-  parts_->exposer = *std::move(exposer);
+  if (!parts_->options.metrics_listen.empty()) {
+    absl::StatusOr<std::unique_ptr<MetricsExposer>> exposer =
+        MetricsExposer::Create(parts_->options.metrics_listen, parts_->metrics.registry());
+    if (!exposer.ok()) return exposer.status();
+    parts_->exposer = *std::move(exposer);
+  }
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -175,6 +177,10 @@ int Server::grpc_port() const { return parts_->grpc_port; }
 
 int Server::metrics_port() const {
   return parts_->exposer == nullptr ? 0 : parts_->exposer->port();
+}
+
+std::shared_ptr<prometheus::Registry> Server::metrics_registry() const {
+  return parts_->metrics.registry();
 }
 
 absl::Span<const ServedModel> Server::models() const { return parts_->catalog->models(); }

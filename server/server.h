@@ -15,6 +15,10 @@
 #include "server/rpc/model_catalog.h"
 #include "server/rpc/service_context.h"
 
+namespace prometheus {
+class Registry;
+}  // namespace prometheus
+
 namespace longwave {
 
 // A whole server: models, batchers, metrics, gRPC. Owns everything; main() only parses flags and
@@ -31,7 +35,7 @@ class Server {
     // Where gRPC listens, "host:port". Port 0 picks a free one.
     std::string listen = "0.0.0.0:8470";
 
-    // Where Prometheus scrapes, "host:port". Port 0 picks a free one.
+    // Where Prometheus scrapes, "host:port". Port 0 picks a free one; empty: nowhere.
     std::string metrics_listen = "0.0.0.0:9470";
 
     // Largest request message in bytes, 1 to 2^31 - 1.
@@ -70,9 +74,12 @@ class Server {
   // of the metrics stays open until destruction.
   absl::Status Shutdown(absl::Duration drain);
 
-  // The bound ports; 0 before Start().
+  // The bound ports; 0 before Start(), or when there are no metrics to scrape.
   int grpc_port() const;
   int metrics_port() const;
+
+  // What Prometheus would scrape.
+  std::shared_ptr<prometheus::Registry> metrics_registry() const;
 
   // What is served, ordered by name, then version.
   absl::Span<const ServedModel> models() const;

@@ -199,6 +199,7 @@ TEST_F(LifecycleTest, ACancellationDuringComputeDropsTheResult) {
 }
 
 TEST_F(LifecycleTest, APortInUseIsAClearError) {
+  options_.metrics_listen = "127.0.0.1:0";
   StartServer();
   Server::Options taken = options_;
   taken.listen = absl::StrCat("127.0.0.1:", server_->grpc_port());
@@ -257,16 +258,20 @@ TEST_F(LifecycleTest, OptionsAreChecked) {
 }
 
 TEST_F(LifecycleTest, MetricsAreThereAtOnceAndMove) {
+  options_.metrics_listen = "127.0.0.1:0";
   StartServer();
+  const auto scraped = [&](const char* series) {
+    return SeriesValue(HttpGet(server_->metrics_port(), "/metrics"), series);
+  };
   const char* const requests = "longwave_requests_total{code=\"OK\",model=\"fake\",rpc=\"Encode\"}";
   for (const char* series :
        {requests, "longwave_tokens_total{model=\"fake\"}", "longwave_requests_in_flight",
         "longwave_batch_size_count{model=\"fake\"}",
         "longwave_requests_total{code=\"NOT_FOUND\",model=\"(unknown)\",rpc=\"Classify\"}"}) {
-    EXPECT_EQ(Metric(series), 0) << series;
+    EXPECT_EQ(scraped(series), 0) << series;
   }
   MustEncode(EncodeTexts({"some", "text", ""}));
-  EXPECT_EQ(Metric(requests), 1);
+  EXPECT_EQ(scraped(requests), 1);
   EXPECT_EQ(Metric("longwave_tokens_total{model=\"fake\"}"), 12);
   EXPECT_EQ(Metric("longwave_padded_tokens_total{model=\"fake\"}"), 0);
   EXPECT_EQ(Metric("longwave_batch_size_sum{model=\"fake\"}"), 2);

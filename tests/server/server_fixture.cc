@@ -1,5 +1,8 @@
 #include "tests/server/server_fixture.h"
 
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
 #include <cstring>
 #include <filesystem>
 #include <thread>
@@ -13,7 +16,7 @@ namespace longwave {
 ServerTest::ServerTest() {
   options_.model_repository = repository_.path();
   options_.listen = "127.0.0.1:0";
-  options_.metrics_listen = "127.0.0.1:0";
+  options_.metrics_listen = "";  // its HTTP server takes 2 s to stop
 }
 
 void ServerTest::StartServer() {
@@ -45,7 +48,8 @@ std::shared_ptr<grpc::Channel> ServerTest::NewChannel() const {
 }
 
 double ServerTest::Metric(const std::string& series) const {
-  return SeriesValue(HttpGet(server_->metrics_port(), "/metrics"), series);
+  return SeriesValue(prometheus::TextSerializer().Serialize(server_->metrics_registry()->Collect()),
+                     series);
 }
 
 void ServerTest::AwaitMetric(const std::string& series, double value) const {

@@ -16,7 +16,7 @@
 
 namespace longwave {
 
-// A real server in this process, on free ports of the loopback, whose models are fakes; and stubs
+// A real server in this process, on a free port of the loopback, whose models are fakes; and stubs
 // that speak to it.
 class ServerTest : public ::testing::Test {
  protected:

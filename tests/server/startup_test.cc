@@ -63,6 +63,7 @@ TEST(PortFileTest, SaysWhereItCannotWrite) {
 }
 
 TEST_F(ServerTest, TheBannerNamesModelsAndBoundPorts) {
+  options_.metrics_listen = "127.0.0.1:0";
   StartServer();
   const std::string banner = Banner(*server_, options_);
   EXPECT_THAT(banner, HasSubstr("fake"));
