@@ -171,6 +171,7 @@ int main(int argc, char** argv) {
   };
   usage.contains_helpshort_flags = is_ours;
   usage.contains_help_flags = is_ours;
+  usage.normalize_filename = [](absl::string_view) { return std::string("server/main.cc"); };
   usage.version_string = [] { return absl::StrCat("longwave-server ", longwave::kVersion, "\n"); };
   absl::SetFlagsUsageConfig(usage);
   absl::ParseCommandLine(argc, argv);
