@@ -128,6 +128,10 @@ ExitCode RunClassify(const ClassifyFlags& flags, Console& console) {
   ExitCode exit_code = ExitCode::kOk;
   std::optional<Session> session = OpenSession(flags.sending, console, exit_code);
   if (!session.has_value()) return exit_code;
+  // Sent twice.
+  if (flags.nearest) {
+    BufferStandardInput(session->sources, session->options.max_bytes(), console.in);
+  }
   const Answers<ClassifyReply> answers = ClassifyAll(*session,
                                                      {.model = session->model.id,
                                                       .head = flags.head,

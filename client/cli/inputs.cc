@@ -90,17 +90,18 @@ absl::StatusOr<std::vector<InputSource>> ExpandInputs(const std::vector<std::str
   for (const std::string& path : paths) {
     std::error_code error;
     if (path == "-") {
-      sources.push_back({InputSource::Kind::kStandardInput, "(stdin)", ""});
+      sources.push_back({.kind = InputSource::Kind::kStandardInput, .name = "(stdin)"});
     } else if (fs::is_directory(path, error)) {
       for (std::string& file : FilesBelow(path, hidden)) {
-        sources.push_back({InputSource::Kind::kFile, std::move(file), ""});
+        sources.push_back({.name = std::move(file)});
       }
     } else {
-      sources.push_back({InputSource::Kind::kFile, path, ""});
+      sources.push_back({.name = path});
     }
   }
   for (const std::string& text : texts) {
-    sources.push_back({InputSource::Kind::kLiteral, LiteralName(text), text});
+    sources.push_back(
+        {.kind = InputSource::Kind::kLiteral, .name = LiteralName(text), .text = text});
   }
   return sources;
 }
@@ -108,6 +109,9 @@ absl::StatusOr<std::vector<InputSource>> ExpandInputs(const std::vector<std::str
 absl::StatusOr<std::string> ReadInput(const InputSource& source, int64_t max_bytes,
                                       std::istream& in) {
   switch (source.kind) {
+    case InputSource::Kind::kBuffered:
+      if (!source.failure.ok()) return source.failure;
+      return source.text;
     case InputSource::Kind::kLiteral:
       if (static_cast<int64_t>(source.text.size()) > max_bytes) return TooLarge("it", max_bytes);
       return source.text;
@@ -117,6 +121,16 @@ absl::StatusOr<std::string> ReadInput(const InputSource& source, int64_t max_byt
       break;
   }
   return ReadFile(source.name, max_bytes);
+}
+
+void BufferStandardInput(std::vector<InputSource>& sources, int64_t max_bytes, std::istream& in) {
+  for (InputSource& source : sources) {
+    if (source.kind != InputSource::Kind::kStandardInput) continue;
+    absl::StatusOr<std::string> content = ReadInput(source, max_bytes, in);
+    source.kind = InputSource::Kind::kBuffered;
+    source.failure = content.status();
+    if (content.ok()) source.text = *std::move(content);
+  }
 }
 
 absl::StatusOr<Document> ToDocument(std::string content, Document::Kind kind) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/types.h"
 
@@ -13,11 +14,12 @@ namespace longwave::client {
 
 // Something to send: a file, standard input or a literal text.
 struct InputSource {
-  enum class Kind { kFile, kStandardInput, kLiteral };
+  enum class Kind { kFile, kStandardInput, kBuffered, kLiteral };
 
   Kind kind = Kind::kFile;
   std::string name;  // what people call it: the path, "(stdin)", or the beginning of the text
-  std::string text;  // kLiteral only
+  std::string text;  // kBuffered, kLiteral: the content
+  absl::Status failure = absl::OkStatus();  // kBuffered: why there is no content
 };
 
 // The inputs that the arguments name, in their order: files, "-" for standard input, folders with
@@ -33,6 +35,10 @@ absl::StatusOr<std::vector<InputSource>> ExpandInputs(const std::vector<std::str
 // which is all that is ever read of it; other errors are those of the system. Blocks.
 absl::StatusOr<std::string> ReadInput(const InputSource& source, int64_t max_bytes,
                                       std::istream& in);
+
+// Reads standard input, if it is among the sources, now: it becomes kBuffered and can be read
+// repeatedly. Blocks.
+void BufferStandardInput(std::vector<InputSource>& sources, int64_t max_bytes, std::istream& in);
 
 // The content as a document. kTokenIds: decimal ids between blanks, line ends or commas;
 // INVALID_ARGUMENT names the first that is not.

@@ -108,7 +108,6 @@ template <typename Reply>
 Answers<Reply> SendAll(const std::vector<InputSource>& sources, const SendOptions& options,
                        std::istream& in, Progress& progress, const Send<Reply>& send) {
   const absl::Time start = absl::Now();
-  const int64_t max_bytes = options.packer.max_message_bytes - RequestPacker::kReservedBytes;
   Collector<Reply> collector(sources.size(), progress);
   RequestPacker packer(options.packer);
   std::vector<size_t> packed;
@@ -128,7 +127,7 @@ Answers<Reply> SendAll(const std::vector<InputSource>& sources, const SendOption
       collector.Fail(i, std::move(obstacle));
       continue;
     }
-    absl::StatusOr<std::string> content = ReadInput(sources[i], max_bytes, in);
+    absl::StatusOr<std::string> content = ReadInput(sources[i], options.max_bytes(), in);
     if (!content.ok()) {
       collector.Fail(i, content.status());
       continue;

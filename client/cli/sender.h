@@ -42,6 +42,9 @@ struct SendOptions {
   Document::Kind file_kind = Document::Kind::kBytes;
   Document::Kind literal_kind = Document::Kind::kText;
   RequestPacker::Options packer;
+
+  // Largest content of one input.
+  int64_t max_bytes() const { return packer.max_message_bytes - RequestPacker::kReservedBytes; }
 };
 
 // Starts one request; `done` is called once, on any thread. May block for as long as too many

@@ -73,18 +73,34 @@ TEST(InputsTest, TheLimitHoldsForFilesStreamsAndTexts) {
   folder.Write("large", std::string(200'000, 'x'));
   std::istringstream in(std::string(200'000, 'x'));
   for (const InputSource& source :
-       {InputSource{InputSource::Kind::kFile, folder.Path("large"), ""},
-        InputSource{InputSource::Kind::kStandardInput, "(stdin)", ""},
-        InputSource{InputSource::Kind::kLiteral, "text", std::string(200'000, 'x')}}) {
+       {InputSource{.name = folder.Path("large")},
+        InputSource{.kind = InputSource::Kind::kStandardInput, .name = "(stdin)"},
+        InputSource{.kind = InputSource::Kind::kLiteral,
+        .name = "text",
+        .text = std::string(200'000, 'x')}}) {
     const auto content = ReadInput(source, 199'999, in);
     EXPECT_EQ(content.status().code(), absl::StatusCode::kOutOfRange) << source.name;
     EXPECT_THAT(std::string(content.status().message()), HasSubstr("--max_message_bytes"));
   }
-  EXPECT_EQ(ReadInput({InputSource::Kind::kFile, folder.Path("large"), ""}, 200'000, in)->size(),
-            200'000);
+  EXPECT_EQ(ReadInput({.name = folder.Path("large")}, 200'000, in)->size(), 200'000);
   // A device without an end is read to the limit, not for ever.
-  EXPECT_EQ(ReadInput({InputSource::Kind::kFile, "/dev/zero", ""}, 100'000, in).status().code(),
+  EXPECT_EQ(ReadInput({.name = "/dev/zero"}, 100'000, in).status().code(),
             absl::StatusCode::kOutOfRange);
+}
+
+TEST(InputsTest, BufferedStandardInputIsReadRepeatedly) {
+  std::istringstream in("from stdin");
+  std::vector<InputSource> sources = ExpandInputs({"-"}, {}, false).value();
+  BufferStandardInput(sources, 100, in);
+  EXPECT_EQ(ReadInput(sources[0], 100, in).value(), "from stdin");
+  EXPECT_EQ(ReadInput(sources[0], 100, in).value(), "from stdin");
+
+  std::istringstream large("from stdin");
+  sources = ExpandInputs({"-"}, {}, false).value();
+  BufferStandardInput(sources, 4, large);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(ReadInput(sources[0], 4, large).status().code(), absl::StatusCode::kOutOfRange);
+  }
 }
 
 TEST(InputsTest, LongTextsAreNamedByTheirBeginning) {
