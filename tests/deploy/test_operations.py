@@ -1,0 +1,32 @@
+"""docs/operations.md says what the server says of itself."""
+
+import re
+
+from paths import ROOT
+
+PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+# Flags that Abseil adds to every program.
+ABSEIL = {"flagfile", "fromenv", "tryfromenv", "undefok"}
+
+
+def rows(help_text):
+    """The table of flags, row by row, from the text of --help."""
+    text = re.sub(r"\s+", " ", help_text)
+    for name, meaning, default in re.findall(r"--(\w+) \((.*?)\); default: (.*?);(?= |$)", text):
+        if name not in ABSEIL:
+            shown = default.strip('"')
+            yield f"| `--{name}` | {f'`{shown}`' if shown else 'empty'} | {meaning} |"
+
+
+def test_flags_are_those_of_help(server_help):
+    expected = list(rows(server_help))
+    assert len(expected) > 5
+    assert re.findall(r"^\| `--.*$", PAGE, re.MULTILINE) == expected
+
+
+def test_metrics_are_those_exported(exported):
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported if name.startswith("longwave_")}
+    described = {name for row in re.findall(r"^\| (`longwave_.*?) \|", PAGE, re.MULTILINE)
+                 for name in re.findall(r"`(\w+)`", row)}
+    assert described == families
