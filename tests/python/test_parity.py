@@ -21,7 +21,9 @@ def run_model(folder: pathlib.Path, items: list[dict]) -> list[dict]:
     """Runs all items as one batch through longwave::Model."""
     program = pathlib.Path(os.environ["LONGWAVE_BUILD_DIR"]) / "tests/runtime/longwave_run_model"
     request = json.dumps({"items": items})
-    done = subprocess.run([program, folder], input=request, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [program, folder], input=request, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["results"]
 
@@ -44,22 +46,36 @@ def expected_rows(model, item: dict) -> torch.Tensor:
 def check(folder: pathlib.Path, lengths: list[int]) -> None:
     model = load_model(folder).double()
     items = [
-        {"ids": sequence(model, n, seed=n), "task": "encode", "pooling": pooling, "normalize": n % 2 == 0, "head": 0}
+        {
+            "ids": sequence(model, n, seed=n),
+            "task": "encode",
+            "pooling": pooling,
+            "normalize": n % 2 == 0,
+            "head": 0,
+        }
         for n in lengths
         for pooling in ("mean", "first_token", "none")
     ]
     items += [
-        {"ids": sequence(model, n, seed=n), "task": "classify", "pooling": "mean", "normalize": False, "head": head}
+        {
+            "ids": sequence(model, n, seed=n),
+            "task": "classify",
+            "pooling": "mean",
+            "normalize": False,
+            "head": head,
+        }
         for n in lengths
         for head in range(len(model.config.heads))
     ]
     results = run_model(folder, items)
     assert len(results) == len(items)
     for item, result in zip(items, results):
-        what = f'{len(item["ids"])} tokens, {item["task"]}, {item["pooling"]}, head {item["head"]}'
+        what = f"{len(item['ids'])} tokens, {item['task']}, {item['pooling']}, head {item['head']}"
         assert result["status"] == "OK", what
         expected = expected_rows(model, item)
-        found = torch.tensor(result["values"], dtype=torch.float64).reshape(result["rows"], result["cols"])
+        found = torch.tensor(result["values"], dtype=torch.float64).reshape(
+            result["rows"], result["cols"]
+        )
         assert found.shape == expected.shape, what
         difference = (found - expected).abs() / expected.abs().amax(dim=-1, keepdim=True)
         assert float(difference.max()) < TOLERANCE, what
