@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
@@ -9,16 +10,22 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "longwave/v1/inference.grpc.pb.h"
 #include "tests/server/http_get.h"
 #include "tests/server/scratch_folder.h"
+#include "tests/server/server_fixture.h"
 #include "tests/support/random_model.h"
 
 extern char** environ;
@@ -28,17 +35,18 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A running longwave-server whose output, of both kinds, comes through a pipe.
+// A running program whose output, of both kinds, comes through a pipe.
 class Program {
  public:
-  explicit Program(const std::vector<std::string>& arguments) {
+  explicit Program(const std::vector<std::string>& arguments,
+                   const char* program = LONGWAVE_SERVER_PROGRAM) {
     int pipe_ends[2];
     EXPECT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDERR_FILENO);
-    std::vector<char*> argv = {const_cast<char*>(LONGWAVE_SERVER_PROGRAM)};
+    std::vector<char*> argv = {const_cast<char*>(program)};
     for (const std::string& argument : arguments) {
       argv.push_back(const_cast<char*>(argument.c_str()));
     }
@@ -107,6 +115,18 @@ class ProgramTest : public ::testing::Test {
     return arguments;
   }
 
+  // The ports of gRPC and of the metrics in a port file.
+  static std::pair<int, int> ReadPorts(const std::string& path) {
+    std::ifstream in(path);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::pair<int, int> ports;
+    EXPECT_EQ(
+        std::sscanf(text.c_str(), "{\"grpc\": %d, \"metrics\": %d}", &ports.first, &ports.second),
+        2)
+        << text;
+    return ports;
+  }
+
   ScratchFolder scratch_;
 };
 
@@ -133,6 +153,38 @@ TEST_F(ProgramTest, ServesUntilSigtermThenExitsWithZero) {
   program.Signal(SIGTERM);
   EXPECT_EQ(program.Wait(), 0) << program.output();
   EXPECT_THAT(program.output(), HasSubstr("every request was answered"));
+}
+
+// SentencePiece's library and gRPC's each bring a protobuf; the server has to keep them apart.
+TEST_F(ProgramTest, SentencePieceLivesBesideGrpc) {
+  const std::string text = "linear attention with relative positions, 100 \xe2\x82\xac";
+  Program writer({scratch_.path() + "/models/pieces/1", text}, LONGWAVE_WRITE_SENTENCEPIECE_MODEL);
+  ASSERT_EQ(writer.Wait(), 0) << writer.output();
+  std::filesystem::remove_all(scratch_.path() + "/models/small");
+
+  const std::string port_file = scratch_.path() + "/ports";
+  Program program(Arguments("127.0.0.1:0", {absl::StrCat("--port_file=", port_file)}));
+  ASSERT_TRUE(program.AwaitOutput("ready after")) << program.output();
+  const int grpc_port = ReadPorts(port_file).first;
+
+  v1::EncodeRequest request = EncodeTexts({text});
+  v1::TokenIds* const ids = request.add_inputs()->mutable_token_ids();
+  for (const absl::string_view line : absl::StrSplit(writer.output(), '\n', absl::SkipEmpty())) {
+    uint32_t id = 0;
+    if (absl::SimpleAtoi(line, &id)) ids->add_ids(id);
+  }
+  EXPECT_GT(ids->ids_size(), 5);
+  const auto stub = v1::InferenceService::NewStub(grpc::CreateChannel(
+      absl::StrCat("127.0.0.1:", grpc_port), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::EncodeResponse response;
+  const grpc::Status status = stub->Encode(&context, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.results(0).status().code(), 0) << response.results(0).status().message();
+  EXPECT_EQ(response.results(0).tokens(), ids->ids_size());
+  EXPECT_THAT(
+      Floats(response.results(0).embedding()),
+      ::testing::Pointwise(::testing::FloatNear(1e-5), Floats(response.results(1).embedding())));
 }
 
 TEST_F(ProgramTest, SigintStopsToo) {
