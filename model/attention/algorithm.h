@@ -2,6 +2,8 @@
 #define LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "model/attention/problem.h"
@@ -11,12 +13,19 @@ namespace longwave::attention {
 // What an algorithm costs and how it errs depend on these, for one head and one sequence.
 struct Shape {
   int64_t length = 0;       // tokens, at least 1
+  int64_t dim = 0;          // of q and k
   int64_t feature_dim = 0;  // length of phi
   int64_t value_dim = 0;
   FeatureMap map = FeatureMap::kPrf;
   bool causal = false;
   int64_t transform_size = 0;  // points of the Fourier transform of such a sequence
   int threads = 1;
+
+  const PositionBias* bias = nullptr;  // not owned
+  int64_t head = 0;
+  // Largest log-ratio of the kernels that two keys can have with one query; infinity: unknown.
+  double spread = 0;
+  double tolerance = 1e-5;  // error allowed, as a share of max|v|
 };
 
 struct Estimate {
@@ -44,6 +53,11 @@ class Algorithm {
   // non-negative features.
   virtual bool Serves(FeatureMap map) const = 0;
 
+  // Why it cannot compute this shape to the tolerance, worded to follow its name ("finds no
+  // structure"); nothing where it can, or where only the data can tell.
+  virtual std::optional<std::string> WhyNot(const Shape&) const { return std::nullopt; }
+
+  // Only for shapes with nothing against them.
   virtual Estimate Predict(const Shape& shape) const = 0;
 
   // Writes the part's rows of problem.out. The part's sequences lie side by side in the packed
@@ -54,6 +68,8 @@ class Algorithm {
 const Algorithm& Reference();
 const Algorithm& Direct();
 const Algorithm& Fft();
+const Algorithm& Structured();
+const Algorithm& LowRank();
 
 }  // namespace longwave::attention
 

@@ -27,9 +27,8 @@ namespace {
 // Transforms of one step: so many bytes of input, beside as many of output and temporaries.
 constexpr int64_t kStepBytes = int64_t{32} << 20;
 
-// Ratio of the largest error seen to the estimate of one standard deviation below, doubled for
-// safety.
-constexpr double kSafety = 6;
+// Multiplies the estimate of a row's error below.
+constexpr double kSafety = 1;
 
 // If a larger share of the rows has to be repaired, computing all of them directly is no slower.
 constexpr double kWorthwhile = 0.75;

@@ -21,6 +21,7 @@ class GridBias final : public PositionBias {
   std::unique_ptr<Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return false; }
+  const PreparedHead* Structure(int64_t, bool) const override { return nullptr; }
 
  private:
   // float32 [heads, 2 height - 1, 2 width - 1]: exactly the distances of this grid.

@@ -2,9 +2,13 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "model/attention/check.h"
 #include "model/attention/planner.h"
 #include "model/attention/sequence_bias.h"
+#include "model/attention/solve.h"
 
 namespace longwave::attention {
 
@@ -31,10 +35,16 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
   base.value_dim = head_dim;
   base.causal = bias->causal();
   base.threads = at::get_num_threads();
+  base.dim = head_dim;
+  // The call knows its projection and scale; here, normal rows of W and scale 1 stand for them.
+  base.spread = 2 * (std::sqrt(static_cast<double>(head_dim)) + 4) + 0.5;
   const SequenceBias sequence_bias(*bias);
-  return ToJson(dtype == "float64"
-                    ? PlanReference(base, bias->heads(), seqlens)
-                    : Plan(base, sequence_bias, bias->heads(), seqlens, workspace_bytes));
+  base.bias = &sequence_bias;
+  base.tolerance = std::max(bias->tolerance(), PromisedError(dtype == "bfloat16"  ? at::kBFloat16
+                                                             : dtype == "float16" ? at::kHalf
+                                                                                  : at::kFloat));
+  return ToJson(dtype == "float64" ? PlanReference(base, bias->heads(), seqlens)
+                                   : Plan(base, bias->heads(), seqlens, workspace_bytes));
 }
 
 }  // namespace longwave::attention

@@ -6,6 +6,7 @@
 #include <array>
 #include <numeric>
 #include <sstream>
+#include <utility>
 
 namespace longwave::attention {
 namespace {
@@ -19,7 +20,8 @@ void WriteList(std::ostream& out, const std::vector<int64_t>& list) {
 }  // namespace
 
 std::span<const Algorithm* const> Algorithms() {
-  static const std::array<const Algorithm*, 3> algorithms = {&Direct(), &Fft(), &Reference()};
+  static const std::array<const Algorithm*, 5> algorithms = {&Structured(), &LowRank(), &Direct(),
+                                                             &Fft(), &Reference()};
   return algorithms;
 }
 
@@ -41,6 +43,10 @@ Choice Choose(const Shape& shape, int64_t workspace_bytes) {
       others << "; " << algorithm->name() << " needs non-negative features";
       continue;
     }
+    if (const std::optional<std::string> why = algorithm->WhyNot(shape)) {
+      others << "; " << algorithm->name() << ' ' << *why;
+      continue;
+    }
     const Estimate estimate = algorithm->Predict(shape);
     if (workspace_bytes > 0 && estimate.workspace_bytes > workspace_bytes) {
       others << "; " << algorithm->name() << " needs " << estimate.workspace_bytes << " bytes";
@@ -56,30 +62,57 @@ Choice Choose(const Shape& shape, int64_t workspace_bytes) {
   return best;
 }
 
-std::vector<PlanGroup> Plan(const Shape& base, const PositionBias& bias, int64_t heads,
-                            std::span<const int64_t> lengths, int64_t workspace_bytes) {
+std::vector<Choice> ChooseForHeads(Shape base, int64_t length, int64_t heads,
+                                   int64_t workspace_bytes) {
+  base.length = length;
+  base.transform_size = base.bias->TransformSize(length);
+  std::vector<Choice> choices;
+  for (base.head = 0; base.head < heads; ++base.head) {
+    choices.push_back(Choose(base, workspace_bytes));
+  }
+  return choices;
+}
+
+std::vector<PlanGroup> Plan(const Shape& base, int64_t heads, std::span<const int64_t> lengths,
+                            int64_t workspace_bytes) {
   std::vector<PlanGroup> plan;
   for (const int64_t length : lengths) {
     if (length == 0) continue;
-    Shape shape = base;
-    shape.length = length;
-    shape.transform_size = bias.TransformSize(length);
-    const Choice choice = Choose(shape, workspace_bytes);
-    auto group = std::find_if(plan.begin(), plan.end(), [&](const PlanGroup& candidate) {
-      return candidate.algorithm == choice.algorithm;
-    });
-    if (group == plan.end()) {
-      group = plan.insert(plan.end(), {0, heads, {}, choice.algorithm, choice.reason, 0, 0});
+    std::vector<PlanGroup> of_length;
+    const std::vector<Choice> choices = ChooseForHeads(base, length, heads, workspace_bytes);
+    for (int64_t head = 0; head < heads; ++head) {
+      const Choice& choice = choices[head];
+      auto group = std::find_if(
+          of_length.begin(), of_length.end(),
+          [&](const PlanGroup& candidate) { return candidate.algorithm == choice.algorithm; });
+      if (group == of_length.end()) {
+        group = of_length.insert(of_length.end(),
+                                 {{}, {length}, choice.algorithm, choice.reason, 0, 0});
+      }
+      group->heads.push_back(head);
+      group->error_bound = std::max(group->error_bound, choice.estimate.error_bound);
+      group->predicted_ms += choice.estimate.milliseconds;
     }
-    group->lengths.push_back(length);
-    group->error_bound = std::max(group->error_bound, choice.estimate.error_bound);
-    group->predicted_ms += choice.estimate.milliseconds * static_cast<double>(heads);
+    for (PlanGroup& group : of_length) {
+      const auto same = std::find_if(plan.begin(), plan.end(), [&](const PlanGroup& candidate) {
+        return candidate.algorithm == group.algorithm && candidate.heads == group.heads;
+      });
+      if (same == plan.end()) {
+        plan.push_back(std::move(group));
+        continue;
+      }
+      same->lengths.push_back(length);
+      same->error_bound = std::max(same->error_bound, group.error_bound);
+      same->predicted_ms += group.predicted_ms;
+    }
   }
   return plan;
 }
 
 std::vector<PlanGroup> PlanReference(Shape base, int64_t heads, std::span<const int64_t> lengths) {
-  PlanGroup group{0, heads, {}, &Reference(), "the only one that computes in float64", 0, 0};
+  PlanGroup group{{}, {}, &Reference(), "the only one that computes in float64", 0, 0};
+  group.heads.resize(heads);
+  std::iota(group.heads.begin(), group.heads.end(), 0);
   for (const int64_t length : lengths) {
     if (length == 0) continue;
     base.length = length;
@@ -97,10 +130,8 @@ std::string ToJson(const std::vector<PlanGroup>& plan) {
   out << "{\"groups\": [";
   for (size_t g = 0; g < plan.size(); ++g) {
     const PlanGroup& group = plan[g];
-    std::vector<int64_t> heads(group.head_end - group.head_begin);
-    std::iota(heads.begin(), heads.end(), group.head_begin);
     out << (g == 0 ? "" : ", ") << "{\"heads\": ";
-    WriteList(out, heads);
+    WriteList(out, group.heads);
     out << ", \"lengths\": ";
     WriteList(out, group.lengths);
     // Names and reasons are ours: nothing in them needs escaping.

@@ -19,8 +19,7 @@ const Algorithm& FindAlgorithm(std::string_view name);
 
 // Heads and lengths that are computed in one way.
 struct PlanGroup {
-  int64_t head_begin = 0;
-  int64_t head_end = 0;
+  std::vector<int64_t> heads;    // ascending
   std::vector<int64_t> lengths;  // in the caller's order; empty sequences are in no group
   const Algorithm* algorithm = nullptr;
   std::string reason;
@@ -34,14 +33,19 @@ struct Choice {
   Estimate estimate;
 };
 
-// The fastest algorithm by prediction that serves the feature map and takes at most workspace_bytes
+// The fastest algorithm by prediction that keeps the tolerance and takes at most workspace_bytes
 // (0: no limit).
 Choice Choose(const Shape& shape, int64_t workspace_bytes);
 
-// A plan for sequences of these lengths, by algorithm. base: their shape but for `length` and
+// A choice for every head, for one length. base: the shape but for `length`, `head` and
 // `transform_size`.
-std::vector<PlanGroup> Plan(const Shape& base, const PositionBias& bias, int64_t heads,
-                            std::span<const int64_t> lengths, int64_t workspace_bytes);
+std::vector<Choice> ChooseForHeads(Shape base, int64_t length, int64_t heads,
+                                   int64_t workspace_bytes);
+
+// A plan for sequences of these lengths: heads and lengths that take one algorithm are a group.
+// base: as in ChooseForHeads.
+std::vector<PlanGroup> Plan(const Shape& base, int64_t heads, std::span<const int64_t> lengths,
+                            int64_t workspace_bytes);
 
 // What "auto" does with float64 inputs.
 std::vector<PlanGroup> PlanReference(Shape base, int64_t heads, std::span<const int64_t> lengths);

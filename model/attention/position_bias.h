@@ -10,6 +10,8 @@
 
 namespace longwave::attention {
 
+class PreparedHead;
+
 // exp(b - shift) by distance, in whatever order the PairWeights that made it wants.
 struct WeightTable {
   double shift = 0;
@@ -92,6 +94,10 @@ class PositionBias {
   virtual int64_t TransformSize(int64_t length) const = 0;
 
   virtual bool causal() const = 0;
+
+  // The table of one head cut into pieces of linear cost, exactly or with a smooth far field;
+  // nullptr where there is none.
+  virtual const PreparedHead* Structure(int64_t head, bool smooth) const = 0;
 };
 
 // exp(b - shift) in float32, 0 instead of a denormal number: those are slow and count for nothing.

@@ -4,6 +4,7 @@
 
 #include "model/attention/check.h"
 #include "model/attention/spectrum_cache.h"
+#include "model/attention/structured/table_structures.h"
 
 namespace longwave::attention {
 
@@ -22,6 +23,12 @@ RelativeBias::RelativeBias(const at::Tensor& bias, std::string feature_map, bool
   table_ = bias.detach().clone(at::MemoryFormat::Contiguous);
   if (max_len_ == 0) max_len_ = length();
   spectra_ = std::make_unique<SpectrumCache>(table_, causal_);
+}
+
+const TableStructures& RelativeBias::structures() const {
+  std::call_once(analysed_,
+                 [this] { structures_ = std::make_unique<TableStructures>(table_, causal_); });
+  return *structures_;
 }
 
 RelativeBias::~RelativeBias() = default;

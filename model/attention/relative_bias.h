@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 namespace longwave::attention {
 
 class SpectrumCache;
+class TableStructures;
 
 // The table of a relative positional bias, checked and analysed once, used by many calls.
 //
@@ -51,6 +53,9 @@ class RelativeBias final : public torch::CustomClassHolder {
   // Spectra of exp(b), made on first use, for the algorithm "fft".
   SpectrumCache& spectra() const { return *spectra_; }
 
+  // What the heads' tables are made of, analysed on first use, for "structured" and "low_rank".
+  const TableStructures& structures() const;
+
  private:
   at::Tensor table_;
   std::string feature_map_;
@@ -58,6 +63,8 @@ class RelativeBias final : public torch::CustomClassHolder {
   int64_t max_len_;
   double tolerance_;
   std::unique_ptr<SpectrumCache> spectra_;
+  mutable std::once_flag analysed_;
+  mutable std::unique_ptr<const TableStructures> structures_;
 };
 
 }  // namespace longwave::attention

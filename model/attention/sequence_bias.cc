@@ -11,6 +11,7 @@
 
 #include "model/attention/fft_size.h"
 #include "model/attention/spectrum_cache.h"
+#include "model/attention/structured/table_structures.h"
 
 namespace longwave::attention {
 namespace {
@@ -107,6 +108,11 @@ std::unique_ptr<PairWeights> SequenceBias::Pairs(int64_t head, int64_t length) c
 
 std::unique_ptr<Convolution> SequenceBias::Convolve(int64_t length) const {
   return std::make_unique<SequenceConvolution>(bias_.spectra().Get(TransformSize(length)));
+}
+
+const PreparedHead* SequenceBias::Structure(int64_t head, bool smooth) const {
+  const TableStructures& structures = bias_.structures();
+  return smooth ? structures.Smooth(head) : &structures.Exact(head);
 }
 
 int64_t SequenceBias::TransformSize(int64_t length) const { return GoodFftSize(2 * length - 1); }

@@ -19,6 +19,7 @@ class SequenceBias final : public PositionBias {
   std::unique_ptr<Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return bias_.causal(); }
+  const PreparedHead* Structure(int64_t head, bool smooth) const override;
 
  private:
   const RelativeBias& bias_;

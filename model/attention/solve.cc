@@ -2,8 +2,17 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/max.h>
+#include <ATen/ops/square.h>
+#include <ATen/ops/sum.h>
 
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "model/attention/algorithm.h"
 #include "model/attention/planner.h"
@@ -11,52 +20,89 @@
 namespace longwave::attention {
 namespace {
 
-// The planner's choice by length, for the sequences of one problem.
-class Choices {
- public:
-  explicit Choices(const Problem& problem) : problem_(problem) {
-    base_.feature_dim = problem.feature_dim();
-    base_.value_dim = problem.v.size(2);
-    base_.map = problem.features.map;
-    base_.causal = problem.bias->causal();
-    base_.threads = at::get_num_threads();
+// The largest log-ratio of the kernels sum_r phi_r(q) phi_r(k) that two keys can have with one
+// query. Normalised keys have norm `scale`, or 0 for a zero vector: a feature exp(w.k - |k|^2/2)
+// lies within exp(-scale |w| - scale^2/2) and exp(scale |w|).
+double Spread(const Problem& problem) {
+  if (!problem.features.normalize) return std::numeric_limits<double>::infinity();
+  if (problem.features.map != FeatureMap::kPrf) return std::numeric_limits<double>::infinity();
+  const double scale = std::abs(problem.features.scale);
+  const double longest = problem.projection.square().sum(-1).max().item<double>();
+  return 2 * scale * std::sqrt(longest) + 0.5 * scale * scale;
+}
+
+Shape BaseShape(const Problem& problem) {
+  Shape base;
+  base.dim = problem.q.size(2);
+  base.feature_dim = problem.feature_dim();
+  base.value_dim = problem.v.size(2);
+  base.map = problem.features.map;
+  base.causal = problem.bias->causal();
+  base.threads = at::get_num_threads();
+  base.bias = problem.bias;
+  base.spread = Spread(problem);
+  base.tolerance = problem.tolerance;
+  return base;
+}
+
+// The algorithm of every head.
+using Assignment = std::vector<const Algorithm*>;
+
+// Neighbouring heads of one algorithm are solved together.
+void SolveAssigned(Part part, const Assignment& assignment) {
+  const int64_t heads = static_cast<int64_t>(assignment.size());
+  for (part.head_begin = 0; part.head_begin < heads; part.head_begin = part.head_end) {
+    const Algorithm* const algorithm = assignment[part.head_begin];
+    part.head_end = part.head_begin + 1;
+    while (part.head_end < heads && assignment[part.head_end] == algorithm) ++part.head_end;
+    algorithm->Run(part, OnDoubt::kRepair);
   }
+}
 
-  // nullptr for an empty sequence: any algorithm does.
-  const Algorithm* For(int64_t length) {
-    if (length == 0) return nullptr;
-    const auto [entry, is_new] = by_length_.try_emplace(length, nullptr);
-    if (is_new) {
-      base_.length = length;
-      base_.transform_size = problem_.bias->TransformSize(length);
-      entry->second = Choose(base_, /*workspace_bytes=*/0).algorithm;
-    }
-    return entry->second;
-  }
-
- private:
-  const Problem& problem_;
-  Shape base_;
-  std::unordered_map<int64_t, const Algorithm*> by_length_;
-};
-
-// Neighbours of one algorithm are solved together.
+// Neighbouring sequences of one assignment are solved together.
 void SolveAsPlanned(const Problem& problem) {
-  Choices choices(problem);
-  Part part{&problem, {}, 0, problem.heads()};
-  const Algorithm* current = nullptr;
+  const Shape base = BaseShape(problem);
+  std::unordered_map<int64_t, Assignment> by_length;
+  const auto assignment_of = [&](int64_t length) -> const Assignment& {
+    Assignment& assignment = by_length[length];
+    if (assignment.empty()) {
+      for (const Choice& choice : ChooseForHeads(base, length, problem.heads(), 0)) {
+        assignment.push_back(choice.algorithm);
+      }
+    }
+    return assignment;
+  };
+  Part part{&problem, {}, 0, 0};
+  Assignment current;
   const auto flush = [&] {
-    if (current != nullptr) current->Run(part, OnDoubt::kRepair);
+    if (!part.sequences.empty()) SolveAssigned(part, current);
     part.sequences.clear();
   };
   for (const Sequence& sequence : problem.sequences) {
-    const Algorithm* const algorithm = choices.For(sequence.length);
-    if (algorithm == nullptr) continue;
-    if (algorithm != current) flush();
-    current = algorithm;
+    if (sequence.length == 0) continue;  // any algorithm does
+    const Assignment& assignment = assignment_of(sequence.length);
+    if (assignment != current) flush();
+    current = assignment;
     part.sequences.push_back(sequence);
   }
   flush();
+}
+
+// Raises where a forced algorithm would miss the tolerance.
+void CheckForced(const Problem& problem, const Algorithm& algorithm) {
+  Shape shape = BaseShape(problem);
+  std::unordered_set<int64_t> lengths;
+  for (const Sequence& sequence : problem.sequences) {
+    if (sequence.length == 0 || !lengths.insert(sequence.length).second) continue;
+    shape.length = sequence.length;
+    shape.transform_size = problem.bias->TransformSize(sequence.length);
+    for (shape.head = 0; shape.head < problem.heads(); ++shape.head) {
+      const std::optional<std::string> why = algorithm.WhyNot(shape);
+      TORCH_CHECK_VALUE(!why.has_value(), "algorithm: \"", algorithm.name(), "\" ",
+                        why.value_or(""), " for head ", shape.head, " and ", shape.length,
+                        " tokens. Expected algorithm \"auto\" or \"direct\"");
+    }
+  }
 }
 
 }  // namespace
@@ -85,6 +131,7 @@ void Solve(const Problem& problem, std::string_view algorithm) {
   if (forced == nullptr) {
     SolveAsPlanned(problem);
   } else {
+    CheckForced(problem, *forced);
     forced->Run({&problem, problem.sequences, 0, problem.heads()}, OnDoubt::kRaise);
   }
 }

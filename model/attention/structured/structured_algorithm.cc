@@ -1,0 +1,184 @@
+// The algorithms "structured" and "low_rank": one head at a time through ChunkedAttention.
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "model/attention/algorithm.h"
+#include "model/attention/structured/chunked_attention.h"
+#include "model/attention/structured/table_structures.h"
+
+namespace longwave::attention {
+namespace {
+
+// Rounding of features, tiles and states in float32, as a share of max|v|; measured at most 7e-7.
+constexpr double kRounding = 1e-6;
+
+// Sequences of so many chunks use all threads for one head at a time; shorter ones share them out
+// by heads.
+constexpr int64_t kLongChunks = 64;
+
+ChunkShape ShapeOf(const Problem& problem) {
+  return ChunkShape::Make(static_cast<int>(problem.q.size(2)),
+                          static_cast<int>(problem.projection.size(1)),
+                          static_cast<int>(problem.v.size(2)));
+}
+
+// A part's tensors in float32, tokens counted from the part's first.
+struct FloatTensors {
+  explicit FloatTensors(const Part& part) {
+    const Problem& problem = *part.problem;
+    first = part.sequences.front().begin;
+    const int64_t tokens = part.sequences.back().begin + part.sequences.back().length - first;
+    const auto take = [&](const at::Tensor& x) {
+      return x.narrow(0, first, tokens).to(at::kFloat);
+    };
+    q = take(problem.q);
+    k = take(problem.k);
+    v = take(problem.v);
+    target = problem.out.narrow(0, first, tokens);
+    out = target.scalar_type() == at::kFloat ? target : at::empty(target.sizes(), at::kFloat);
+  }
+
+  void Store() const {
+    if (!out.is_same(target)) target.copy_(out);
+  }
+
+  HeadInput Head(const Sequence& sequence, int64_t head) const {
+    const int64_t token = sequence.begin - first;
+    const auto row = [&](const at::Tensor& x) {
+      return x.mutable_data_ptr<float>() + token * x.stride(0) + head * x.stride(1);
+    };
+    return {row(q),      row(k),      row(v),        row(out),       q.stride(0),
+            k.stride(0), v.stride(0), out.stride(0), sequence.length};
+  }
+
+  int64_t first = 0;
+  at::Tensor q, k, v, out, target;
+};
+
+class ChunkedAlgorithm final : public Algorithm {
+ public:
+  explicit ChunkedAlgorithm(bool smooth) : smooth_(smooth) {}
+
+  std::string_view name() const override { return smooth_ ? "low_rank" : "structured"; }
+
+  bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
+
+  std::optional<std::string> WhyNot(const Shape& shape) const override {
+    if (!Serves(shape.map)) return "needs non-negative features";
+    if (shape.dim > kMaxHeadSize || shape.feature_dim > kMaxHeadSize ||
+        shape.value_dim > kMaxHeadSize)
+      return "takes head sizes up to " + std::to_string(kMaxHeadSize);
+    const PreparedHead* const head = Find(shape);
+    if (head == nullptr)
+      return smooth_ ? "finds no smooth far field" : "needs a table of distances";
+    const TableStructure& structure = head->structure();
+    const int64_t chunks = (shape.length + kChunk - 1) / kChunk;
+    if (structure.DirectTiles(shape.length) >= chunks && chunks > 1) return "finds no structure";
+    if (shape.length > structure.max_tokens)
+      return "holds for up to " + std::to_string(structure.max_tokens) + " tokens";
+    const double bound = structure.ErrorBound(shape.length, shape.spread) + kRounding;
+    if (!(bound <= shape.tolerance)) return "has an error bound of " + std::to_string(bound);
+    return std::nullopt;
+  }
+
+  Estimate Predict(const Shape& shape) const override {
+    const PreparedHead* const head = Find(shape);
+    const TableStructure& structure = head->structure();
+    const ChunkShape padded =
+        ChunkShape::Make(static_cast<int>(shape.dim), static_cast<int>(shape.feature_dim),
+                         static_cast<int>(shape.value_dim));
+    const double m = padded.features_pad, e = padded.value_pad, d = padded.dim_pad;
+    const double groups = static_cast<double>(structure.StateGroups());
+    const double per_token =
+        2 * kChunk * static_cast<double>(structure.DirectTiles(shape.length)) * (m + e) +
+        groups * 4 * m * e + 4 * d * m;
+    const double chunks = std::ceil(static_cast<double>(shape.length) / kChunk);
+    const double ms = per_token * chunks * kChunk / kFlopPerMillisecond / shape.threads;
+    return {ms, structure.ErrorBound(shape.length, shape.spread) + kRounding,
+            static_cast<int64_t>(WorkspaceFloats(padded, structure, shape.length) * sizeof(float))};
+  }
+
+  void Run(const Part& part, OnDoubt on_doubt) const override {
+    if (part.sequences.empty()) return;
+    const Problem& problem = *part.problem;
+    const ChunkShape shape = ShapeOf(problem);
+    const ChunkFeatures features{problem.features.normalize,
+                                 static_cast<float>(problem.features.scale)};
+    std::vector<PaddedProjection> projections;
+    for (int64_t p = 0; p < problem.projection.size(0); ++p)
+      projections.emplace_back(shape, problem.projection[p].contiguous().const_data_ptr<float>());
+    const FloatTensors tensors(part);
+
+    std::mutex mutex;
+    std::vector<std::pair<Sequence, int64_t>> failed;
+    const auto solve = [&](const Sequence& sequence, int64_t head, Threading threading,
+                           Workspace& workspace) {
+      const PaddedProjection& projection = projections[projections.size() == 1 ? 0 : head];
+      if (ChunkedAttention(shape, features, projection, *Structure(problem, head),
+                           tensors.Head(sequence, head), threading, workspace))
+        return;
+      const std::scoped_lock lock(mutex);
+      failed.emplace_back(sequence, head);
+    };
+
+    Workspace shared;
+    std::vector<std::pair<Sequence, int64_t>> tasks;
+    for (const Sequence& sequence : part.sequences) {
+      if (sequence.length == 0) continue;
+      const bool is_long = sequence.length >= kLongChunks * kChunk;
+      for (int64_t head = part.head_begin; head < part.head_end; ++head) {
+        if (is_long) {
+          solve(sequence, head, Threading::kParallel, shared);
+        } else {
+          tasks.emplace_back(sequence, head);
+        }
+      }
+    }
+    std::atomic<size_t> next{0};
+    at::parallel_for(
+        0, std::min<int64_t>(at::get_num_threads(), tasks.size()), 1, [&](int64_t, int64_t) {
+          Workspace workspace;
+          for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
+            solve(tasks[task].first, tasks[task].second, Threading::kSerial, workspace);
+        });
+    tensors.Store();
+    for (const auto& [sequence, head] : failed)
+      Direct().Run({&problem, {sequence}, head, head + 1}, on_doubt);
+  }
+
+ private:
+  // One core with AVX-512; bench/attention_cpu.py shows the prediction beside the time.
+  static constexpr double kFlopPerMillisecond = 80e6;
+
+  const PreparedHead* Structure(const Problem& problem, int64_t head) const {
+    return problem.bias->Structure(head, smooth_);
+  }
+
+  const PreparedHead* Find(const Shape& shape) const {
+    return shape.bias->Structure(shape.head, smooth_);
+  }
+
+  const bool smooth_;
+};
+
+}  // namespace
+
+const Algorithm& Structured() {
+  static const ChunkedAlgorithm algorithm(/*smooth=*/false);
+  return algorithm;
+}
+
+const Algorithm& LowRank() {
+  static const ChunkedAlgorithm algorithm(/*smooth=*/true);
+  return algorithm;
+}
+
+}  // namespace longwave::attention
