@@ -16,7 +16,8 @@ def rows(help_text):
     for name, meaning, default in re.findall(r"--(\w+) \((.*?)\); default: (.*?);(?= |$)", text):
         if name not in ABSEIL:
             shown = default.strip('"')
-            yield f"| `--{name}` | {f'`{shown}`' if shown else 'empty'} | {meaning} |"
+            escaped = meaning.replace("<", "&lt;")  # or Markdown takes <name> for a tag
+            yield f"| `--{name}` | {f'`{shown}`' if shown else 'empty'} | {escaped} |"
 
 
 def test_flags_are_those_of_help(server_help):
