@@ -2,11 +2,11 @@
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from google.protobuf.descriptor_pool import DescriptorPool
 from models import NAME
 
 RPCS = ("Encode", "EncodeStream", "Classify")
