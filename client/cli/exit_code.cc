@@ -4,6 +4,14 @@
 #include "absl/strings/str_cat.h"
 
 namespace longwave::client {
+namespace {
+
+// gRPC, on either side, uses the code of a full queue for this too.
+bool IsMessageTooLarge(const absl::Status& status) {
+  return absl::StrContains(status.message(), "larger than max");
+}
+
+}  // namespace
 
 const char kExitCodeHelp[] =
     "Exit codes:\n"
@@ -25,7 +33,7 @@ ExitCode ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       return ExitCode::kDeadline;
     case absl::StatusCode::kResourceExhausted:
-      return ExitCode::kBusy;
+      return IsMessageTooLarge(status) ? ExitCode::kRefused : ExitCode::kBusy;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kOutOfRange:
@@ -54,7 +62,11 @@ std::string Explain(const absl::Status& status, absl::string_view server) {
       return absl::StrCat("no answer from ", server,
                           " in time: raise --timeout, or send less at once (--batch, --in_flight)");
     case absl::StatusCode::kResourceExhausted:
-      return absl::StrCat(server, " is too busy or the request too large: ", message,
+      if (IsMessageTooLarge(status)) {
+        return absl::StrCat("a message is over a limit: ", message,
+                            "; lower --batch, or raise --max_message_bytes here and at ", server);
+      }
+      return absl::StrCat(server, " is too busy: ", message,
                           "; lower --in_flight or --batch, or try again later");
     case absl::StatusCode::kUnimplemented:
       return absl::StrCat(server, " answers, but not as this version of Longwave: ", message);

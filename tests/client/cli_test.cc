@@ -184,15 +184,26 @@ TEST_F(CliTest, AFailureOfARequestIsSaidOnceAndEndsTheSending) {
 }
 
 TEST_F(CliTest, ExitCodesTellKindsOfFailure) {
-  server_.Hold();
-  Finished run = Ask({"encode", "--text=a", "--timeout=200ms"});
+  FakeServer slow;
+  slow.Hold();
+  Finished run = Longwave({"encode", "--text=a", "--timeout=200ms", "--server=" + slow.address()});
   EXPECT_EQ(run.code, ExitCode::kDeadline);
   EXPECT_THAT(run.err, HasSubstr("raise --timeout"));
-  server_.Release();
-
-  server_.FailNext(5, {grpc::StatusCode::INTERNAL, "a bug"});
+  server_.FailNext(1, {grpc::StatusCode::INTERNAL, "a bug"});
   run = Ask({"encode", "--text=a"});
   EXPECT_EQ(run.code, ExitCode::kInternal);
+
+  server_.FailNext(
+      5, {grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"});
+  run = Ask({"encode", "--text=a"});
+  EXPECT_EQ(run.code, ExitCode::kRefused);
+  EXPECT_THAT(run.err, HasSubstr("lower --batch"));
+  server_.FailNext(0, grpc::Status::OK);
+
+  server_.FailNext(4, {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"});
+  run = Ask({"encode", "--text=a"});
+  EXPECT_EQ(run.code, ExitCode::kBusy);
+  EXPECT_THAT(run.err, HasSubstr("too busy: the queue is full"));
 
   run = Ask({"encode", "--text=a", "--model=other"});
   EXPECT_EQ(run.code, ExitCode::kRefused);
