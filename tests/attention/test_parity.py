@@ -1,0 +1,207 @@
+"""Every algorithm against the float64 formula in Python."""
+
+import pytest
+import torch
+from longwave_torch import reference
+from operators import (RelativeBias, alibi, attend, attend_2d, doubles, error, inputs, noise, one_sided, peak)
+from tolerances import PROMISE
+
+LENGTHS = [*range(1, 71), 127, 128, 129, 255, 256, 257, 1000]
+TABLES = {
+    "plateau": lambda n: noise(max(1, n // 3), 1),  # the table ends before the sequence does
+    "noise1": lambda n: noise(n, 1),
+    "noise3": lambda n: noise(n, 3),
+    "alibi": alibi,
+    "forbidden": lambda n: one_sided(n, -torch.inf),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def check_all(q, k, v, w, bias, *, must_fft=False, algorithms=("direct", "auto", "fft"), **options):
+    """Judges the algorithms by the Python reference; the fft may refuse unless must_fft. Returns those that answered."""
+    expected = reference.rpe_attention(*doubles(q, k, v, w, bias), **options)
+    wide = attend(*doubles(q, k, v), w, bias, algorithm="reference", **options)
+    assert error(wide, expected, v) <= PROMISE[torch.float64]
+    answered = []
+    for algorithm in algorithms:
+        try:
+            out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
+        except ValueError as refusal:
+            assert algorithm == "fft" and not must_fft and "would miss the promised accuracy" in str(refusal)
+            continue
+        assert out.shape == v.shape and out.dtype == v.dtype
+        assert error(out, expected, v) <= PROMISE[v.dtype], algorithm
+        answered.append(algorithm)
+    return answered
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("table", TABLES)
+def test_lengths(table, causal):
+    for n in LENGTHS:
+        bias = TABLES[table](n)
+        check_all(*inputs(1, n, seed=n), bias, causal=causal)
+
+
+@pytest.mark.parametrize("table", ["plateau", "noise1", "alibi"])
+def test_fft_accepts_plain_tables(table):
+    for n in (1, 2, 33, 256, 1000):
+        check_all(*inputs(1, n, seed=n), TABLES[table](n), algorithms=("fft",), must_fft=True)
+
+
+@pytest.mark.parametrize("table, causal", [("noise1", False), ("plateau", False), ("noise3", True), ("forbidden", False)])
+def test_long(table, causal):
+    algorithms = ("direct", "auto", "fft")
+    check_all(*inputs(1, 4096, features=4, value_dim=3), TABLES[table](4096), causal=causal, algorithms=algorithms)
+
+
+@pytest.mark.parametrize("normalize, scale", [(False, 1.0), (True, 2.5), (False, 0.3)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_scales(normalize, scale, causal):
+    for n in (1, 40, 257):
+        check_all(*inputs(2, n), noise(n, 1), normalize=normalize, scale=scale, causal=causal)
+
+
+@pytest.mark.parametrize("bias", [one_sided(300, -20.0), one_sided(300, -200.0), peak(300, 12.0), -400 * alibi(300)])
+def test_tables_of_extreme_range(bias):
+    for causal in (False, True):
+        check_all(*inputs(1, 300), bias, causal=causal)
+        check_all(*inputs(1, 300), bias.flip(1).contiguous(), causal=causal)
+
+
+def test_rows_that_underflow_float32():
+    # The key that a query could attend to best is forbidden by distance; those in reach are e^-200 of it.
+    q, k, v, w = inputs(1, 200)
+    k[:, 0] *= 12
+    check_all(q, k, v, w, one_sided(200, -90.0).flip(1).contiguous(), normalize=False)
+
+
+def test_zero_vectors():
+    q, k, v, w = inputs(1, 30)
+    q[:, 3], k[:, 5], v[..., 2] = 0, 0, 0
+    expected = reference.rpe_attention(*doubles(q, k, v, w, noise(30, 1)))
+    for algorithm in ("direct", "fft"):
+        out = attend(q, k, v, w, noise(30, 1), algorithm=algorithm)
+        assert out[..., 2].abs().max() == 0
+        assert error(out[..., :2], expected[..., :2], v[..., :2]) <= PROMISE[torch.float32]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_trigonometric(normalize, causal):
+    options = dict(feature_map="trf", normalize=normalize, causal=causal)
+    for n in (1, 17, 300):
+        q, k, v, w = inputs(1, n, features=64)
+        q, k = 0.3 * q, 0.3 * k
+        if normalize:
+            w *= 0.3
+        for bias in (noise(n, 0.5), alibi(n)):
+            args = (*doubles(q, k, v, w, bias),)
+            expected = reference.rpe_attention(*args, **options)
+            wide = attend(*doubles(q, k, v), w, bias, algorithm="reference", **options)
+            condition = _condition(*args[:2], w, bias, **options)
+            assert (_row_errors(wide, expected, v) <= PROMISE[torch.float64] * condition).all()
+            for algorithm in ("direct", "auto"):
+                out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
+                assert (_row_errors(out, expected, v) <= PROMISE[torch.float32] * condition).all()
+
+
+def _row_errors(out, expected, v):
+    return ((out.double() - expected).abs() / v.double().abs().amax(1, keepdim=True)).amax(-1)
+
+
+def _condition(q, k, w, bias, *, feature_map, normalize, causal):
+    """sum|w_ij| / |sum w_ij| of every row, from outputs of the formula with one-hot values: [1, n, heads]."""
+    n = q.shape[1]
+    one_hot = torch.eye(n, dtype=torch.float64)[None, :, None].expand(1, n, q.shape[2], n)
+    share = reference.rpe_attention(q, k, one_hot, w.double(), bias.double(), feature_map=feature_map, normalize=normalize,
+                                    causal=causal)
+    return share.abs().sum(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    for n in (1, 70, 300):
+        q, k, v, w = inputs(2, n)
+        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+        expected = reference.rpe_attention(*doubles(q, k, v, w, noise(n, 1)))
+        for algorithm in ("direct", "fft", "auto"):
+            out = attend(q, k, v, w, noise(n, 1), algorithm=algorithm)
+            assert out.dtype == dtype
+            assert error(out, expected, v) <= PROMISE[dtype], algorithm
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_packed(shared, causal):
+    lengths = [0, 33, 1, 0, 150, 260, 0]
+    offsets = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    q, k, v, w = inputs(sum(lengths), shared=shared)
+    bias = noise(100, 1)
+    expected = reference.rpe_attention(*doubles(q, k, v, w, bias), cu_seqlens=offsets, causal=causal)
+    for algorithm in ("direct", "auto", "reference"):
+        for seqlens in (None, lengths):
+            out = attend(q, k, v, w, bias, cu_seqlens=offsets, seqlens=seqlens, causal=causal, algorithm=algorithm)
+            for begin, length in zip(offsets, lengths):
+                part = slice(begin, begin + length)
+                assert error(out[None, part], expected[None, part], v[None, part]) <= PROMISE[torch.float32]
+
+
+@pytest.mark.parametrize("leading", [(0, 7), (2, 0), (0, 0)])
+def test_nothing(leading):
+    q, k, v, w = inputs(*leading)
+    for algorithm in ("direct", "fft", "auto", "reference"):
+        assert attend(q, k, v, w, noise(5, 1), algorithm=algorithm).shape == v.shape
+    offsets = torch.zeros(3, dtype=torch.int32)
+    q, k, v, w = inputs(0)
+    assert attend(q, k, v, w, noise(5, 1), cu_seqlens=offsets).shape == v.shape
+
+
+def test_strided_inputs():
+    # Heads of a fused projection: only the last dimension is contiguous.
+    fused = torch.randn(2, 40, 3, 2, 8, generator=torch.Generator().manual_seed(1))
+    q, k, v = fused.unbind(2)
+    w = inputs(1)[3]
+    for algorithm in ("direct", "fft", "auto"):
+        out = attend(q, k, v, w, noise(40, 1), algorithm=algorithm)
+        dense = attend(q.contiguous(), k.contiguous(), v.contiguous(), w, noise(40, 1), algorithm=algorithm)
+        assert torch.equal(out, dense)
+
+
+def test_prepared_bias_serves_many_calls():
+    bias = noise(64, 1)
+    prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
+    for n in (10, 64, 100):
+        for algorithm in ("direct", "fft", "fft"):  # the second time from the cache
+            q, k, v, w = inputs(1, n)
+            assert torch.equal(attend(q, k, v, w, prepared, algorithm=algorithm), attend(q, k, v, w, bias, algorithm=algorithm))
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 9), (7, 1), (5, 8), (16, 16), (13, 21)])
+@pytest.mark.parametrize("table", [(3, 4), (20, 30)])
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
+def test_grid(grid, table, sigma):
+    q, k, v, w = inputs(2, grid[0] * grid[1])
+    bias = sigma * torch.randn(2, 2 * table[0] - 1, 2 * table[1] - 1, generator=torch.Generator().manual_seed(2))
+    expected = reference.rpe_attention_2d(*doubles(q, k, v, w, bias), grid)
+    wide = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference")
+    assert error(wide, expected, v) <= PROMISE[torch.float64]
+    for algorithm in ("direct", "fft", "auto"):
+        if algorithm == "fft" and sigma > 1:
+            continue  # may refuse
+        out = attend_2d(q, k, v, w, bias, grid, algorithm=algorithm)
+        assert error(out, expected, v) <= PROMISE[torch.float32], algorithm
+
+
+def test_grid_with_forbidden_and_heavy_distances():
+    bias = 0.5 * torch.randn(2, 17, 23, generator=torch.Generator().manual_seed(3))
+    bias[:, :8], bias[:, :, 12:] = -torch.inf, 60.0
+    q, k, v, w = inputs(1, 9 * 12)
+    expected = reference.rpe_attention_2d(*doubles(q, k, v, w, bias), (9, 12))
+    for algorithm in ("direct", "auto"):
+        assert error(attend_2d(q, k, v, w, bias, (9, 12), algorithm=algorithm), expected, v) <= PROMISE[torch.float32]
