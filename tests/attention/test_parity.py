@@ -17,9 +17,12 @@ TABLES = {
 
 
 @pytest.fixture(autouse=True)
-def no_grad():
+def inference():
+    """One thread, as most problems here are tiny; tests of long ones ask for more."""
+    torch.set_num_threads(1)
     with torch.no_grad():
         yield
+    torch.set_num_threads(2)
 
 
 def check_all(q, k, v, w, bias, *, must_fft=False, algorithms=("direct", "auto", "fft"), **options):
@@ -56,6 +59,7 @@ def test_fft_accepts_plain_tables(table):
 
 @pytest.mark.parametrize("table, causal", [("noise1", False), ("plateau", False), ("noise3", True), ("forbidden", False)])
 def test_long(table, causal):
+    torch.set_num_threads(2)
     algorithms = ("direct", "auto", "fft")
     check_all(*inputs(1, 4096, features=4, value_dim=3), TABLES[table](4096), causal=causal, algorithms=algorithms)
 
@@ -139,6 +143,7 @@ def test_half_precision(dtype):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 def test_packed(shared, causal):
+    torch.set_num_threads(3)
     lengths = [0, 33, 1, 0, 150, 260, 0]
     offsets = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
     q, k, v, w = inputs(sum(lengths), shared=shared)
