@@ -30,7 +30,8 @@ target_compile_options(longwave_warnings INTERFACE
 
 if(LONGWAVE_SANITIZER)
   add_compile_options(-fsanitize=${LONGWAVE_SANITIZER} -fno-omit-frame-pointer -g)
-  add_link_options(-fsanitize=${LONGWAVE_SANITIZER})
+  # RPATH, not RUNPATH: a sanitizer's dlopen stands between the program and the loader, which then ignores the program's RUNPATH.
+  add_link_options(-fsanitize=${LONGWAVE_SANITIZER} LINKER:--disable-new-dtags)
 endif()
 
 # longwave_library(NAME [SHARED] SOURCES ... [PUBLIC ...] [PRIVATE ...]): one target per folder, included from the project's root

@@ -26,7 +26,8 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> CreateSentencePiece(const std::
   std::string error;
   std::unique_ptr<SentencePieceModel> model = SentencePieceModel::Load(*content, &error);
   if (model == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a SentencePiece model: ", error));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": cannot be loaded as a SentencePiece model: ", error));
   }
   if (model->vocab_size() > config.vocab_size) {
     return absl::InvalidArgumentError(

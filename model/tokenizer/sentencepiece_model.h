@@ -13,7 +13,8 @@ namespace longwave {
 // thread-safe.
 class SentencePieceModel {
  public:
-  // Reads a serialised model. Null, and `error` says why, when it is not one.
+  // Reads a serialised model. Null, and `error` says why, when it is not one, or when
+  // liblongwave_sentencepiece.so is not there.
   static std::unique_ptr<SentencePieceModel> Load(const std::string& serialized,
                                                   std::string* error);
 

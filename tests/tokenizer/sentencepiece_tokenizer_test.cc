@@ -136,7 +136,7 @@ TEST_F(SentencePieceTokenizerTest, RefusesAFileThatIsNoModel) {
     const absl::Status status = CreateTokenizer(folder.path(), Config()).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr("pieces.model: not a SentencePiece model"));
+                HasSubstr("pieces.model: cannot be loaded as a SentencePiece model"));
   }
 }
 
