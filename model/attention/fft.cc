@@ -128,11 +128,11 @@ class FftAlgorithm final : public Algorithm {
   bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
 
   Estimate Predict(const Shape& shape) const override {
-    // Measured on two EPYC cores: 10 GFLOP/s and core, the work around the transforms included.
+    // Measured on an EPYC core: 5 GFLOP/s, the work around the transforms included.
     const double size = static_cast<double>(shape.transform_size);
     const double channels = static_cast<double>((shape.feature_dim + 1) / 2 +
                                                 shape.feature_dim * ((shape.value_dim + 1) / 2));
-    const double ms = 0.5 + channels * 10 * size * std::log2(size) / 10e6 / shape.threads;
+    const double ms = 0.5 + channels * 10 * size * std::log2(size) / 5e6 / shape.threads;
     return {ms, 1e-5, 4 * std::max(kStepBytes, shape.transform_size * 8)};
   }
 
