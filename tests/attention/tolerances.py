@@ -8,3 +8,6 @@ PROMISE = {
     torch.float16: 2e-3,
     torch.float64: 1e-12,  # the C++ reference against the Python one
 }
+
+# Rounding of float32 features, products and sums that comes on top of an algorithm's certificate.
+ROUNDING = 2e-6

@@ -1,0 +1,158 @@
+"""Every algorithm, forced, on random tables of every class: never above its certificate and rounding, or it refuses."""
+
+import json
+import math
+
+import pytest
+import torch
+from longwave_torch import reference
+from operators import RelativeBias, attend, doubles, error, inputs
+from tolerances import PROMISE, ROUNDING
+
+HEADS = 2
+# Around the chunk of 64 tokens, the direct tiles of 128 and 256, and transform sizes.
+LENGTHS = [1, 2, 63, 64, 65, 127, 128, 129, 191, 192, 193, 257, 700]
+ALGORITHMS = ["auto", "structured", "low_rank", "direct", "fft"]
+SCALES = {"normalised": (True, 1.0), "scaled": (True, 2.4), "unnormalised": (False, 0.7)}
+
+
+def distances(n):
+    """t from -(n-1) to n-1, float64."""
+    return torch.arange(-(n - 1), n, dtype=torch.float64)
+
+
+def random(n, sigma, seed):
+    """sigma N(0, 1) for |t| < n, the same numbers at every n."""
+    generator = torch.Generator().manual_seed(seed)
+    half = sigma * torch.randn(HEADS, 2, 4096, generator=generator, dtype=torch.float64)
+    return torch.cat([half[:, 0, : n - 1].flip(1), half[:, 1, :n]], 1)
+
+
+def clipped(n, reach, sigma=1.0):
+    center = random(reach + 1, sigma, 3)
+    return center[:, (distances(n).clamp(-reach, reach) + reach).long()]
+
+
+def t5_buckets(n):
+    t = distances(n)
+    far = 8 + (torch.log(t.abs().clamp(min=1) / 8) / math.log(16) * 8).floor().clamp(max=7)
+    bucket = torch.where(t.abs() < 8, t.abs(), far) + 16 * (t > 0)
+    return random(32, 1.0, 4)[:, bucket.long()]
+
+
+def steps(n):
+    """Runs of 150 equal weights on either side."""
+    return random(64, 1.0, 5)[:, (31 + distances(n).sign() * (distances(n).abs() // 150)).long()]
+
+
+def put(bias, values):
+    """The table with b_t = value for (t, value) in values, where the table reaches."""
+    center = bias.shape[1] // 2
+    for t, value in values:
+        if abs(t) <= center:
+            bias[:, center + t] = value
+    return bias
+
+
+def slopes(*values):
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+TABLES = {
+    "clipped": lambda n: clipped(n, 128),
+    "clipped at a tile": lambda n: clipped(n, 64),
+    "t5 buckets": t5_buckets,
+    "piecewise": steps,
+    "alibi": lambda n: -distances(n).abs() * slopes(0.5, 0.0078),
+    "alibi with floor": lambda n: (-distances(n).abs() * slopes(0.25, 0.03)).clamp(min=-5),
+    "inverse": lambda n: -torch.log1p(distances(n).abs()) * slopes(1, 1),
+    "log distance": lambda n: -torch.log1p(distances(n).abs()) * slopes(0.3, 2),
+    "noise 0.5": lambda n: random(n, 0.5, 6),
+    "noise 3": lambda n: random(n, 3, 7),
+    "noise 5": lambda n: random(n, 5, 8),
+    "one-sided": lambda n: torch.where(distances(n) > 0, -20.0, clipped(n, 20)),
+    "peak": lambda n: put(clipped(n, 30, 0.3), [(0, 12.0)]),
+    "spike far away": lambda n: put(clipped(n, 10), [(450, 8.0)]),
+    "forbidden side": lambda n: torch.where(distances(n) > 0, -math.inf, clipped(n, 128)),
+    "forbidden distances": lambda n: put(clipped(n, 40), [(3, -math.inf), (-64, -math.inf), (300, -math.inf)]),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def certificate(bias, n, causal):
+    """The largest error bound that the planner's groups state."""
+    prepared = RelativeBias(bias, "prf", causal, 0, 1e-5)
+    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 16, 12, "cpu", "float32", 0))
+    assert sorted(sum((group["heads"] for group in plan["groups"]), [])) == list(range(HEADS))
+    assert all(group["reason"] and group["predicted_ms"] >= 0 for group in plan["groups"])
+    return max(group["error_bound"] for group in plan["groups"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("table", TABLES)
+def test_forced_algorithms_keep_their_certificate(table, causal, scale):
+    normalize, factor = SCALES[scale]
+    for n in LENGTHS if scale == "normalised" else LENGTHS[::4]:
+        bias = TABLES[table](n).float().contiguous()
+        q, k, v, w = inputs(1, n, seed=n)
+        options = dict(causal=causal, normalize=normalize, scale=factor)
+        expected = reference.rpe_attention(*doubles(q, k, v, w, bias), **options)
+        answered = {}
+        for algorithm in ALGORITHMS:
+            try:
+                out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
+            except ValueError as refusal:
+                assert algorithm not in ("auto", "direct"), refusal
+                assert algorithm in str(refusal)
+                continue
+            answered[algorithm] = error(out, expected, v)
+            assert answered[algorithm] <= PROMISE[torch.float32], (algorithm, n)
+        assert answered["direct"] <= ROUNDING
+        if normalize and factor == 1.0:
+            assert answered["auto"] <= certificate(bias, n, causal) + ROUNDING, n
+
+
+@pytest.mark.parametrize("table, algorithm", [
+    ("clipped", "structured"), ("t5 buckets", "structured"), ("piecewise", "structured"), ("alibi", "structured"),
+    ("alibi with floor", "structured"), ("forbidden side", "structured"), ("forbidden distances", "structured"),
+    ("spike far away", "structured"), ("peak", "structured"), ("one-sided", "structured"), ("inverse", "low_rank"),
+    ("log distance", "low_rank"), ("noise 0.5", "direct"), ("noise 3", "direct"),
+])
+def test_the_planner_finds_the_structure(table, algorithm):
+    n = 4000
+    prepared = RelativeBias(TABLES[table](n).float().contiguous(), "prf", False, 0, 1e-5)
+    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 32, 32, "cpu", "float32", 0))
+    assert [group["algorithm"] for group in plan["groups"]] == [algorithm]
+    assert plan["groups"][0]["error_bound"] <= PROMISE[torch.float32]
+
+
+def test_heads_of_one_table_take_different_algorithms():
+    n = 3000
+    bias = torch.stack([clipped(n, 50)[0], random(n, 3, 9)[0], clipped(n, 90)[1]]).float().contiguous()
+    prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
+    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 16, 8, "cpu", "float32", 0))
+    assert {group["algorithm"]: group["heads"] for group in plan["groups"]} == {"structured": [0, 2], "direct": [1]}
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, n, 3, 16, generator=generator) for _ in range(3))
+    w = torch.randn(8, 16, generator=generator)
+    out = torch.ops.longwave.rpe_attention.prepared(q, k, v, w, prepared)
+    for head in range(3):
+        part = slice(head, head + 1)
+        alone = attend(q[:, :, part], k[:, :, part], v[:, :, part], w, bias[part].contiguous(), algorithm="direct")
+        assert error(out[:, :, part], alone.double(), v[:, :, part]) <= PROMISE[torch.float32]
+
+
+def test_longer_than_the_table():
+    # ALiBi's exponential ends with its table, where the edge value begins to hold.
+    n = 900
+    for table in ("alibi", "inverse", "clipped"):
+        bias = TABLES[table](300).float().contiguous()
+        q, k, v, w = inputs(1, n)
+        expected = reference.rpe_attention(*doubles(q, k, v, w, bias))
+        assert error(attend(q, k, v, w, bias), expected, v) <= PROMISE[torch.float32], table
