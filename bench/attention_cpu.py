@@ -99,7 +99,7 @@ def time_all(contenders, skip, seconds, limit):
             start = time.perf_counter()
             run()
             first = time.perf_counter() - start
-        except RuntimeError as error:  # a forced algorithm that refuses, or memory
+        except (RuntimeError, ValueError) as error:  # a forced algorithm that refuses, or memory
             times[name] = str(error).splitlines()[0]
             continue
         times[name] = []
