@@ -52,7 +52,9 @@ VARIANTS = list(_VARIANTS)
 
 
 def random_model(variant: str) -> LongwaveModel:
-    """Every weight is drawn afresh, LayerNorms and biases too, so that a tensor that is left out shows."""
+    """Every weight is drawn afresh, LayerNorms and biases too, so that a tensor that is left out
+    shows.
+    """
     torch.manual_seed(VARIANTS.index(variant) + 100)
     model = LongwaveModel(dataclasses.replace(_BASE, **_VARIANTS[variant])).eval()
     for name, tensor in model.state_dict().items():

@@ -1,4 +1,6 @@
-"""The C++ runtime against the Python modules: random models of every architecture, and the trained one."""
+"""The C++ runtime against the Python modules: random models of every architecture, and the trained
+one.
+"""
 
 import json
 import os

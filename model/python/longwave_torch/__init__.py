@@ -1,1 +1,3 @@
-"""Longwave's encoder in PyTorch: a dense reference, trainable modules, export to and import from model folders."""
+"""Longwave's encoder in PyTorch: a dense reference, trainable modules, export to and import from
+model folders.
+"""

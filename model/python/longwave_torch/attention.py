@@ -1,4 +1,6 @@
-"""Trainable kernelized attention with relative positional encoding: quadratic for short, linear for long sequences."""
+"""Trainable kernelized attention with relative positional encoding: quadratic for short, linear for
+long sequences.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +9,18 @@ from torch.nn import functional
 from longwave_torch import reference
 from longwave_torch.config import AttentionConfig
 
-# Up to this length all pairs at once are as fast on a GPU as the blocks below, and need no multiple of the block size.
+# Up to this length all pairs at once are as fast on a GPU as the blocks below, and need no multiple
+# of the block size.
 DENSE_LENGTH = 512
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, x [batch, n, E] -> [batch, n, E]. Parameters are named as in docs/model-format.md.
+    """Multi-head self-attention, x [batch, n, E] -> [batch, n, E]. Parameters are named as in
+    docs/model-format.md.
 
-    `projection` [heads, m, d] is a buffer: the weights adapt to the draw they were trained with. Of layers that share their
-    projection or bias, the tensors live in SharedTables and are passed to forward.
+    `projection` [heads, m, d] is a buffer: the weights adapt to the draw they were trained with. Of
+    layers that share their projection or bias, the tensors live in SharedTables and are passed to
+    forward.
     """
 
     def __init__(self, hidden_size: int, heads: int, config: AttentionConfig):
@@ -43,7 +48,8 @@ class Attention(nn.Module):
         )
         out = rpe_attention(
             q, k, v, projection, bias,
-            feature_map=c.feature_map, normalize=c.normalize, scale=c.scale, causal=c.causal, mask=mask,
+            feature_map=c.feature_map, normalize=c.normalize, scale=c.scale, causal=c.causal,
+            mask=mask,
         )  # fmt: skip
         return self.out(out.flatten(-2))
 
@@ -62,7 +68,9 @@ class SharedTables(nn.Module):
 
 
 def draw_projection(heads: int, features: int, dim: int) -> Tensor:
-    """Rows of norm sqrt(dim), orthogonal in groups of `dim`: a lower variance than independent normal rows (ORF)."""
+    """Rows of norm sqrt(dim), orthogonal in groups of `dim`: a lower variance than independent
+    normal rows (ORF).
+    """
     groups = -(-features // dim)
     rotations, _ = torch.linalg.qr(torch.randn(heads, groups, dim, dim))
     return (rotations.flatten(1, 2)[:, :features] * dim**0.5).contiguous()
@@ -82,11 +90,13 @@ def rpe_attention(
     mask: Tensor | None = None,
     dense_length: int = DENSE_LENGTH,
 ) -> Tensor:
-    """reference.rpe_attention for [batch, n, heads, d], differentiable and fast enough to train with.
+    """reference.rpe_attention for [batch, n, heads, d], differentiable and fast enough to train
+    with.
 
-    mask [batch, n] is False at padding, whose keys get no weight; the rows of padded queries hold no meaning. Beyond
-    `dense_length` the work grows as n * reach where the table's reach is far below n. Unlike the reference, entries of b are
-    taken relative to the largest one of the whole table: in float32 they may lie about 80 apart.
+    mask [batch, n] is False at padding, whose keys get no weight; the rows of padded queries hold
+    no meaning. Beyond `dense_length` the work grows as n * reach where the table's reach is far
+    below n. Unlike the reference, entries of b are taken relative to the largest one of the whole
+    table: in float32 they may lie about 80 apart.
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [batch, heads, n, d]
     phi_q, _ = reference.features(reference.prepare(q, normalize, scale), projection, feature_map)
@@ -109,7 +119,9 @@ def rpe_attention(
 
 
 def _weights(bias: Tensor, before: int, after: int, causal: bool) -> Tensor:
-    """exp(b) for t from -before to after, [heads, before + after + 1], divided by its largest value."""
+    """exp(b) for t from -before to after, [heads, before + after + 1], divided by its largest
+    value.
+    """
     reach = bias.shape[-1] // 2
     table = bias[:, max(0, reach - before) : reach + 1 + after]
     left, right = max(0, before - reach), max(0, after - reach)
@@ -136,9 +148,11 @@ def _all_pairs(phi_q: Tensor, phi_k: Tensor, v_one: Tensor, weights: Tensor) -> 
 def _near_and_far(
     phi_q: Tensor, phi_k: Tensor, v_one: Tensor, bias: Tensor, block: int, causal: bool
 ) -> Tensor:
-    """Blocks of at least the table's reach. A query sees its own block and both neighbours pair by pair; all that lies further
-    has an edge weight, so sums of phi(k) v^T over whole blocks serve it. They are built from both ends, never as differences,
-    since these would lose digits as n grows."""
+    """Blocks of at least the table's reach. A query sees its own block and both neighbours pair by
+    pair; all that lies further has an edge weight, so sums of phi(k) v^T over whole blocks serve
+    it. They are built from both ends, never as differences, since these would lose digits as n
+    grows.
+    """
     n = phi_q.shape[-2]
     count = -(-n // block)
     phi_q, phi_k, v_one = (

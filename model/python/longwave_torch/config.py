@@ -1,4 +1,6 @@
-"""config.json of a model folder (docs/model-format.md) as Python objects with the same names and defaults."""
+"""config.json of a model folder (docs/model-format.md) as Python objects with the same names and
+defaults.
+"""
 
 from __future__ import annotations
 
@@ -83,11 +85,13 @@ class EncoderConfig:
             _one_of(f"heads.{head.name}.pooling", head.pooling, "mean", "first_token")
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
-                f"hidden_size: {self.hidden_size} is not divisible by {self.num_attention_heads} heads"
+                f"hidden_size: {self.hidden_size} is not divisible by "
+                f"{self.num_attention_heads} heads"
             )
         if 0 < self.max_position_embeddings < self.max_length:
             raise ConfigError(
-                f"max_length: {self.max_length} exceeds max_position_embeddings {self.max_position_embeddings}"
+                f"max_length: {self.max_length} exceeds max_position_embeddings "
+                f"{self.max_position_embeddings}"
             )
 
     @classmethod

@@ -1,4 +1,6 @@
-"""The encoder: embeddings, layers, pooling, heads. The state_dict's names are those of docs/model-format.md."""
+"""The encoder: embeddings, layers, pooling, heads. The state_dict's names are those of
+docs/model-format.md.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +28,9 @@ class LongwaveModel(nn.Module):
         pooling: str | None = None,
         normalize: bool = False,
     ) -> Tensor:
-        """ids [batch, n] -> [batch, E], or [batch, n, E] with pooling "none". mask [batch, n] is False at padding, which comes
-        last. `normalize` divides every row by its L2 norm."""
+        """ids [batch, n] -> [batch, E], or [batch, n, E] with pooling "none". mask [batch, n] is
+        False at padding, which comes last. `normalize` divides every row by its L2 norm.
+        """
         rows = pool(self.encoder(ids, mask), mask, pooling or self.config.pooling)
         return functional.normalize(rows, dim=-1) if normalize else rows
 

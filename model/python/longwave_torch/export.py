@@ -14,7 +14,9 @@ _KEPT_IN_FLOAT32 = ("projection", "relative_bias")
 def export_model(
     model: LongwaveModel, folder: pathlib.Path | str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Writes config.json and model.safetensors with weights in `dtype` (float32, float16 or bfloat16)."""
+    """Writes config.json and model.safetensors with weights in `dtype` (float32, float16 or
+    bfloat16).
+    """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}

@@ -11,7 +11,9 @@ from longwave_torch.encoder import LongwaveModel
 
 
 def load_model(folder: pathlib.Path | str) -> LongwaveModel:
-    """The model of a folder on the CPU in float32, in evaluation mode. Raises ValueError naming the tensor or key."""
+    """The model of a folder on the CPU in float32, in evaluation mode. Raises ValueError naming the
+    tensor or key.
+    """
     folder = pathlib.Path(folder)
     config = EncoderConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "model.safetensors")
@@ -27,7 +29,8 @@ def load_model(folder: pathlib.Path | str) -> LongwaveModel:
             found = found.expand(target.shape)  # one W for all heads
         if found.shape != target.shape:
             raise ValueError(
-                f"{folder}: tensor {name} has shape {list(found.shape)}, expected {list(target.shape)}"
+                f"{folder}: tensor {name} has shape {list(found.shape)}, "
+                f"expected {list(target.shape)}"
             )
         target.copy_(found)
     return model.eval()

@@ -1,11 +1,13 @@
 """Kernelized attention with relative positional encoding, dense, straight from the formula.
 
-For every sequence and head, with x = q or k after `prepare` (Luo et al., arXiv 2106.12566, equations 4, 5, 6 and 10):
+For every sequence and head, with x = q or k after `prepare` (Luo et al., arXiv 2106.12566,
+equations 4, 5, 6 and 10):
 
-    out_i = sum_j exp(b[j - i]) (phi(q_i) . phi(k_j)) v_j  /  sum_j exp(b[j - i]) (phi(q_i) . phi(k_j))
+    out_i = sum_j w_ij v_j / sum_j w_ij,    w_ij = exp(b[j - i]) (phi(q_i) . phi(k_j))
 
-These functions define what every other implementation in this project is judged against. They compute in the dtype of `q`
-(float64 for parity tests), take memory for one [n, n] matrix at a time, and are differentiable, but slow.
+These functions define what every other implementation in this project is judged against. They
+compute in the dtype of `q` (float64 for parity tests), take memory for one [n, n] matrix at a time,
+and are differentiable, but slow.
 """
 
 from typing import NamedTuple
@@ -31,10 +33,11 @@ def rpe_attention(
 ) -> Tensor:
     """Attention over sequences of tokens.
 
-    q, k: [batch, n, heads, head_dim], or packed [tokens, heads, head_dim] with `cu_seqlens` [sequences + 1], the offsets of
-    the sequences. v: the same with its own head size. projection: W, [m, head_dim] or [heads, m, head_dim]. bias: raw b,
-    [heads, 2L-1], ascending in t = j - i from -(L-1) to L-1; a larger distance takes the edge value; -inf forbids a distance.
-    Returns the shape and dtype of v. Raises ValueError naming the argument that cannot be used.
+    q, k: [batch, n, heads, head_dim], or packed [tokens, heads, head_dim] with `cu_seqlens`
+    [sequences + 1], the offsets of the sequences. v: the same with its own head size. projection:
+    W, [m, head_dim] or [heads, m, head_dim]. bias: raw b, [heads, 2L-1], ascending in t = j - i
+    from -(L-1) to L-1; a larger distance takes the edge value; -inf forbids a distance. Returns the
+    shape and dtype of v. Raises ValueError naming the argument that cannot be used.
     """
     packed = cu_seqlens is not None
     _check_inputs(q, k, v, projection, packed)
@@ -73,8 +76,9 @@ def rpe_attention_2d(
 ) -> Tensor:
     """Attention over row-major grids (images).
 
-    As rpe_attention with n = grid[0] * grid[1] (height, width) and bias [heads, 2H-1, 2W-1]: the entry at
-    [dy + H-1, dx + W-1] belongs to dy = y_j - y_i, dx = x_j - x_i; beyond the table the edge value holds.
+    As rpe_attention with n = grid[0] * grid[1] (height, width) and bias [heads, 2H-1, 2W-1]: the
+    entry at [dy + H-1, dx + W-1] belongs to dy = y_j - y_i, dx = x_j - x_i; beyond the table the
+    edge value holds.
     """
     _check_inputs(q, k, v, projection, packed=False)
     _check_bias(bias, q.shape[-2], 3)
@@ -130,7 +134,8 @@ def _attend(q, k, v, projection, table, feature_map, normalize, scale) -> Tensor
         w = (projection if projection.dim() == 2 else projection[h]).to(q)
         phi_q, log_q = features(q[:, h], w, feature_map)
         phi_k, log_k = features(k[:, h], w, feature_map)
-        # A factor per query, and one for all keys, cancel in the quotient; so do 1/sqrt(m) and the largest b of a row.
+        # A factor per query, and one for all keys, cancel in the quotient; so do 1/sqrt(m) and the
+        # largest b of a row.
         phi_k = phi_k * (log_k - log_k.max()).exp()
         b = table.head(h, like=q)
         weights = (b - b.max(dim=1, keepdim=True).values).exp() * (phi_q @ phi_k.T)
@@ -144,7 +149,9 @@ def prepare(x: Tensor, normalize: bool, scale: float) -> Tensor:
 
 
 def features(x: Tensor, w: Tensor, feature_map: str) -> tuple[Tensor, Tensor]:
-    """phi(x) sqrt(m) = first * exp(second), the first of moderate size: x [..., n, d], w [..., m, d] -> [..., n, m or 2m], [..., n, 1].
+    """phi(x) sqrt(m) = first * exp(second), the first of moderate size.
+
+    x [..., n, d], w [..., m, d] -> [..., n, m or 2m], [..., n, 1].
 
     prf: exp(W x - |x|^2/2). trf: exp(|x|^2/2) [sin W x, cos W x].
     """
@@ -167,7 +174,8 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, packed: b
             )
         if tensor.shape[:-1] != q.shape[:-1]:
             raise ValueError(
-                f"{name}: found shape {list(tensor.shape)}, expected {list(q.shape[:-1])} before the head size"
+                f"{name}: found shape {list(tensor.shape)}, "
+                f"expected {list(q.shape[:-1])} before the head size"
             )
     heads, dim = q.shape[-2:]
     if k.shape[-1] != dim:
@@ -178,14 +186,16 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor, projection: Tensor, packed: b
         or (projection.dim() == 3 and len(projection) != heads)
     ):
         raise ValueError(
-            f"projection: found {list(projection.shape)}, expected [m, {dim}] or [{heads}, m, {dim}]"
+            f"projection: found {list(projection.shape)}, "
+            f"expected [m, {dim}] or [{heads}, m, {dim}]"
         )
 
 
 def _check_bias(bias: Tensor, heads: int, rank: int) -> None:
     if bias.dim() != rank or len(bias) != heads or any(size % 2 == 0 for size in bias.shape[1:]):
         raise ValueError(
-            f"bias: found {list(bias.shape)}, expected {heads} heads and odd sizes in {rank} dimensions"
+            f"bias: found {list(bias.shape)}, "
+            f"expected {heads} heads and odd sizes in {rank} dimensions"
         )
     if bool((bias.isnan() | (bias == torch.inf)).any()):
         raise ValueError("bias: NaN and +inf are not allowed")

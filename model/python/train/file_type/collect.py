@@ -1,8 +1,10 @@
-"""Builds the data set: downloads packages.txt, labels the packages' files, splits by source package, removes duplicates.
+"""Builds the data set: downloads packages.txt, labels the packages' files, splits by source
+package, removes duplicates.
 
     collect.py --cache .cache/filetype [--jobs 2]
 
-Needs Debian 12 with its `main` archive in apt's sources; installs nothing. Writes CACHE/samples.zip (see dataset.py).
+Needs Debian 12 with its `main` archive in apt's sources; installs nothing. Writes CACHE/samples.zip
+(see dataset.py).
 """
 
 import argparse
@@ -158,9 +160,8 @@ def main() -> None:
     counts = collections.Counter((s.split, s.label) for s in samples)
     for label in labels.LABELS:
         print(f"{label:22}", *(f"{split} {counts[split, label]:4}" for split in SPLITS))
-    print(
-        f"{target}: {len(samples)} files of {len(packages)} packages, {target.stat().st_size / 1e6:.1f} MB"
-    )
+    size = target.stat().st_size / 1e6
+    print(f"{target}: {len(samples)} files of {len(packages)} packages, {size:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def inside(sample: Sample, size: int) -> bytes:
 
 
 def long_documents(samples: list[Sample], size: int) -> list[Sample]:
-    """Documents of exactly `size` bytes: files of one class, those of one package side by side, joined and cut."""
+    """Documents of exactly `size` bytes: files of one class, those of one package side by side,
+    joined and cut.
+    """
     documents = []
     for label in sorted({sample.label for sample in samples}):
         of_label = sorted(

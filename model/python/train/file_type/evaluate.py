@@ -1,6 +1,7 @@
 """Measures an exported file-type model on the test files, and writes results as JSON.
 
-evaluate.py --samples .cache/filetype/samples.zip --model model/pretrained/file-type/1 --out results.json
+evaluate.py --samples .cache/filetype/samples.zip --model model/pretrained/file-type/1 --out
+results.json
 """
 
 import argparse
@@ -44,7 +45,9 @@ def run(
 
 
 def nearest_neighbour(samples: list[dataset.Sample], vectors: np.ndarray) -> dict[str, float]:
-    """How often the nearest other file, by cosine, is of the same class: among all files, and among other packages' files."""
+    """How often the nearest other file, by cosine, is of the same class: among all files, and among
+    other packages' files.
+    """
     label = np.array([s.label for s in samples])
     source = np.array([s.source for s in samples])
     cosine = vectors @ vectors.T
@@ -82,9 +85,7 @@ def main() -> None:
         json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     for name, found in results.items():
-        print(
-            f"{name:14} {found['documents']:6} accuracy {found['accuracy']:.4f} class mean {found['class_mean']:.4f}"
-        )
+        print(f"{name:14} accuracy {found['accuracy']:.4f} class mean {found['class_mean']:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,28 @@
-"""Which class a file of a Debian package belongs to, decided by its path and a few checks of its content."""
+"""Which class a file of a Debian package belongs to, decided by its path and a few checks of its
+content.
+"""
 
 import re
 
 # Index in this list = index of the model's output. The names are what users see.
 LABELS = [
-    "C", "C++", "CMake", "CSS", "CSV", "ELF binary", "Go", "HTML", "Java", "JavaScript", "JSON", "LaTeX", "Lua", "Makefile",
-    "Markdown", "PHP", "PNG image", "Perl", "Python", "Ruby", "Rust", "SQL", "SVG", "XML", "YAML", "changelog",
-    "diff", "English text", "gettext catalogue", "gzip data", "licence", "man page (English)", "man page (French)",
-    "man page (German)", "man page (Japanese)", "man page (Russian)", "man page (Spanish)", "reStructuredText", "shell",
+    "C", "C++", "CMake", "CSS", "CSV", "ELF binary", "Go", "HTML", "Java", "JavaScript", "JSON",
+    "LaTeX", "Lua", "Makefile", "Markdown", "PHP", "PNG image", "Perl", "Python", "Ruby", "Rust",
+    "SQL", "SVG", "XML", "YAML", "changelog", "diff", "English text", "gettext catalogue",
+    "gzip data", "licence", "man page (English)", "man page (French)", "man page (German)",
+    "man page (Japanese)", "man page (Russian)", "man page (Spanish)", "reStructuredText", "shell",
 ]  # fmt: skip
 BINARY = {"ELF binary", "PNG image", "gzip data"}
 
 _BY_EXTENSION = {
-    "C": "c", "C++": "cc cpp cxx hpp hh hxx", "CMake": "cmake", "CSS": "css", "CSV": "csv", "Go": "go",
-    "HTML": "html htm xhtml", "Java": "java", "JavaScript": "js mjs cjs", "JSON": "json", "LaTeX": "tex sty cls ltx dtx",
-    "Lua": "lua nse", "Makefile": "mk mak", "Markdown": "md markdown", "PHP": "php inc", "PNG image": "png", "Perl": "pl pm t",
+    "C": "c", "C++": "cc cpp cxx hpp hh hxx", "CMake": "cmake", "CSS": "css", "CSV": "csv",
+    "Go": "go", "HTML": "html htm xhtml", "Java": "java", "JavaScript": "js mjs cjs",
+    "JSON": "json", "LaTeX": "tex sty cls ltx dtx", "Lua": "lua nse", "Makefile": "mk mak",
+    "Markdown": "md markdown", "PHP": "php inc", "PNG image": "png", "Perl": "pl pm t",
     "Python": "py", "Ruby": "rb gemspec rake", "Rust": "rs", "SQL": "sql", "SVG": "svg",
-    "XML": "xml xsl xslt xsd gir rng docbook dbk ui qrc page", "YAML": "yml yaml", "diff": "patch diff",
-    "gettext catalogue": "po pot", "reStructuredText": "rst", "shell": "sh bash",
+    "XML": "xml xsl xslt xsd gir rng docbook dbk ui qrc page", "YAML": "yml yaml",
+    "diff": "patch diff", "gettext catalogue": "po pot", "reStructuredText": "rst",
+    "shell": "sh bash",
 }  # fmt: skip
 _EXTENSION = {
     extension: label for label, all_of in _BY_EXTENSION.items() for extension in all_of.split()
@@ -90,7 +95,9 @@ def label_headers(headers: list[bytes], has_cpp_sources: bool) -> list[str | Non
 
 
 def label_of(path: str, data: bytes) -> str | None:
-    """The class of a file (content decompressed, path without .gz), or None when it is in no class or in doubt."""
+    """The class of a file (content decompressed, path without .gz), or None when it is in no class
+    or in doubt.
+    """
     head = data[:4096]
     name = path.rsplit("/", 1)[-1]
     if head.startswith(b"\x7fELF"):

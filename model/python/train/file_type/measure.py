@@ -1,10 +1,13 @@
-"""What every classifier is shown, and how its answers are counted. Needs neither PyTorch nor scikit-learn."""
+"""What every classifier is shown, and how its answers are counted. Needs neither PyTorch nor
+scikit-learn.
+"""
 
 import collections
 
 import dataset
 
-# How much of a file is shown to a classifier. All files at every length: a shorter file is shown whole.
+# How much of a file is shown to a classifier. All files at every length: a shorter file is shown
+# whole.
 LENGTHS = (64, 512, 2048, 8192)
 INSIDE = 512  # bytes from a file's middle
 LONG = 65536  # bytes of a document joined from several files

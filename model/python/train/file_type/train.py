@@ -1,6 +1,7 @@
 """Trains the file-type model on samples.zip and exports it as a model folder.
 
-train.py --samples .cache/filetype/samples.zip --out model/pretrained/file-type/1 [--steps 16000] [--seed 1]
+train.py --samples .cache/filetype/samples.zip --out model/pretrained/file-type/1 [--steps 16000]
+[--seed 1]
 """
 
 import argparse
@@ -45,7 +46,9 @@ def model_config() -> EncoderConfig:
 
 
 class HeadScale(nn.Module):
-    """Scales W by one learned factor per head. For normalised q and k it is the operator's `scale`, folded into W."""
+    """Scales W by one learned factor per head. For normalised q and k it is the operator's `scale`,
+    folded into W.
+    """
 
     def __init__(self, heads: int):
         super().__init__()
@@ -67,14 +70,18 @@ def new_model(config: EncoderConfig) -> LongwaveModel:
 
 
 def first_bias(max_distance: int) -> Tensor:
-    """One head that sees everything alike, five that see the previous byte, the next one, or more of the surroundings."""
+    """One head that sees everything alike, five that see the previous byte, the next one, or more
+    of the surroundings.
+    """
     t = torch.arange(1 - max_distance, max_distance, dtype=torch.float32)
     heads = [(0, math.inf), (-1, 0.3), (1, 0.3), (-2, 1), (0, 4), (0, 16)]  # centre, width
     return torch.stack([-((t - centre).abs() / width).clamp(max=12) for centre, width in heads])
 
 
 class Windows:
-    """Draws labelled windows of files on the device: classes alike, packages by the root of what they have."""
+    """Draws labelled windows of files on the device: classes alike, packages by the root of what
+    they have.
+    """
 
     def __init__(self, samples: list[dataset.Sample], device: torch.device, seed: int):
         data, offsets = flat(samples)
@@ -95,12 +102,15 @@ class Windows:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self, rows: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """ids [rows, n], mask [rows, n], labels [rows]: n / 4 to n tokens, fewer where a file is shorter."""
+        """ids [rows, n], mask [rows, n], labels [rows]: n / 4 to n tokens, fewer where a file is
+        shorter.
+        """
         uniform = lambda: torch.rand(rows, device=self.data.device, generator=self.generator)
         i = torch.multinomial(self.weight, rows, replacement=True, generator=self.generator)
         begin, end = self.begin[i], self.end[i]
         length = ((n - 1) * 4 ** -uniform()).long().clamp_min(16)
-        # A window starts where its file starts, or anywhere in it; the inside of a binary file says little.
+        # A window starts where its file starts, or anywhere in it; the inside of a binary file says
+        # little.
         anywhere = uniform() > torch.where(self.binary[i], 0.9, 0.5)
         room = (end - begin - length).clamp_min(0)
         begin = begin + (uniform() * room * anywhere).long()
