@@ -84,6 +84,12 @@ def test_dockerfile_passes_hadolint(path):
     assert done.returncode == 0, done.stdout
 
 
+def test_image_carries_the_version_of_the_project():
+    (version,) = re.findall(r"^project\(longwave VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"), re.M)
+    assert f"ARG VERSION={version}\n" in DOCKERFILE
+    assert SERVICES["longwave"]["image"].endswith(f"longwave:{version}-cpu}}")
+
+
 def test_dockerfile_copies_only_what_exists():
     """Sources of COPY that come from the project are in it, and are not held back by .dockerignore."""
     sources = [source for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
