@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "model/attention/feature_range.h"
 #include "model/attention/problem.h"
 
 namespace longwave::attention {
@@ -23,8 +24,7 @@ struct Shape {
 
   const PositionBias* bias = nullptr;  // not owned
   int64_t head = 0;
-  // Largest log-ratio of the kernels that two keys can have with one query; infinity: unknown.
-  double spread = 0;
+  FeatureRange range;       // of prf features
   double tolerance = 1e-5;  // error allowed, as a share of max|v|
 };
 

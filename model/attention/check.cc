@@ -96,9 +96,11 @@ void CheckBiasTable(const at::Tensor& bias, int64_t rank) {
 }
 
 void CheckGrid(const at::Tensor& q, at::IntArrayRef grid) {
-  TORCH_CHECK_VALUE(grid[0] >= 0 && grid[1] >= 0 && grid[0] * grid[1] == q.size(1), "grid: found ",
-                    grid[0], " x ", grid[1], ", expected height x width of q's ", q.size(1),
-                    " tokens");
+  int64_t tokens = 0;
+  const bool overflows = __builtin_mul_overflow(grid[0], grid[1], &tokens);
+  TORCH_CHECK_VALUE(grid[0] >= 0 && grid[1] >= 0 && !overflows && tokens == q.size(1),
+                    "grid: found ", grid[0], " x ", grid[1], ", expected height x width of q's ",
+                    q.size(1), " tokens");
 }
 
 void CheckTensors(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

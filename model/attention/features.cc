@@ -22,8 +22,10 @@ constexpr double kNormEps = 1e-12;
 at::Tensor Prepare(const at::Tensor& x, const FeatureOptions& options, at::ScalarType dtype) {
   at::Tensor y = x.permute({1, 0, 2}).to(dtype);
   if (!options.normalize) return y * options.scale;
-  const at::Tensor norm = at::linalg_vector_norm(y, 2, {-1}, /*keepdim=*/true);
-  return y * norm.clamp_min_(kNormEps).reciprocal_().mul_(options.scale);
+  // In float64, because squares of float32 numbers may leave float32's range.
+  const at::Tensor norm =
+      at::linalg_vector_norm(y, 2, {-1}, /*keepdim=*/true, /*dtype=*/at::kDouble);
+  return y * norm.clamp_min_(kNormEps).reciprocal_().mul_(options.scale).to(dtype);
 }
 
 // |x|^2 / 2: [heads, tokens, 1].

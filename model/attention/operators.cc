@@ -40,9 +40,12 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
 }
 
 std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                          int64_t head_dim, int64_t features, const std::string& device,
-                          const std::string& dtype, int64_t workspace_bytes) {
-  return PlanAttentionJson(bias, seqlens, head_dim, features, device, dtype, workspace_bytes);
+                          const at::Tensor& projection, bool normalize, double scale,
+                          const std::string& device, const std::string& dtype,
+                          int64_t workspace_bytes) {
+  return PlanAttentionJson(bias, seqlens, projection.size(-1), projection.size(-2),
+                           FeatureRange::Of(projection, normalize, scale), device, dtype,
+                           workspace_bytes);
 }
 
 }  // namespace longwave::attention

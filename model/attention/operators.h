@@ -30,8 +30,8 @@ struct AttentionOptions {
   // Token i sees tokens j <= i only.
   bool causal = false;
 
-  // "auto" (the planner chooses, never fails), "direct", "fft" (raises where it would miss the
-  // promise) or "reference".
+  // "auto" (the planner chooses, never fails), "direct", "reference", or one that raises where it
+  // would miss the promise: "structured", "low_rank", "fft".
   std::string algorithm = "auto";
 };
 
@@ -62,13 +62,16 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
                           const at::Tensor& projection, const at::Tensor& bias,
                           const std::array<int64_t, 2>& grid, const AttentionOptions& options);
 
-// What "auto" would do: JSON {"groups": [{"heads", "lengths", "algorithm", "reason", "error_bound",
-// "predicted_ms"}]}. device: "cpu". dtype: "float32", "bfloat16", "float16", "float64". features:
-// rows of the projection. workspace_bytes: memory that an algorithm may take beside inputs and
-// output; 0: no limit.
+// What "auto" would do with this projection, normalisation and scale: JSON {"groups": [{"heads",
+// "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}. projection: as in
+// RpeAttention; v's head size is taken to be q's. device: "cpu". dtype: "float32", "bfloat16",
+// "float16", "float64". workspace_bytes: memory that an algorithm may take beside inputs and
+// output; 0: no limit. (The operator longwave::plan_attention does not know the projection and
+// takes a typical one.)
 std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                          int64_t head_dim, int64_t features, const std::string& device,
-                          const std::string& dtype, int64_t workspace_bytes);
+                          const at::Tensor& projection, bool normalize, double scale,
+                          const std::string& device, const std::string& dtype,
+                          int64_t workspace_bytes);
 
 }  // namespace longwave::attention
 

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "model/attention/check.h"
 #include "model/attention/planner.h"
@@ -13,8 +12,9 @@
 namespace longwave::attention {
 
 std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                              int64_t head_dim, int64_t features, c10::string_view device,
-                              c10::string_view dtype, int64_t workspace_bytes) {
+                              int64_t head_dim, int64_t features, const FeatureRange& range,
+                              c10::string_view device, c10::string_view dtype,
+                              int64_t workspace_bytes) {
   TORCH_CHECK_VALUE(head_dim >= 1, "head_dim: found ", head_dim, ", expected 1 or more");
   TORCH_CHECK_VALUE(features >= 1, "features: found ", features, ", expected 1 or more");
   TORCH_CHECK_VALUE(workspace_bytes >= 0, "workspace_bytes: found ", workspace_bytes,
@@ -36,8 +36,7 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
   base.causal = bias->causal();
   base.threads = at::get_num_threads();
   base.dim = head_dim;
-  // The call knows its projection and scale; here, normal rows of W and scale 1 stand for them.
-  base.spread = 2 * (std::sqrt(static_cast<double>(head_dim)) + 4) + 0.5;
+  base.range = range;
   const SequenceBias sequence_bias(*bias);
   base.bias = &sequence_bias;
   base.tolerance = std::max(bias->tolerance(), PromisedError(dtype == "bfloat16"  ? at::kBFloat16
@@ -45,6 +44,14 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
                                                                                   : at::kFloat));
   return ToJson(dtype == "float64" ? PlanReference(base, bias->heads(), seqlens)
                                    : Plan(base, bias->heads(), seqlens, workspace_bytes));
+}
+
+std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
+                                 at::IntArrayRef seqlens, int64_t head_dim, int64_t features,
+                                 c10::string_view device, c10::string_view dtype,
+                                 int64_t workspace_bytes) {
+  return PlanAttentionJson(bias, seqlens, head_dim, features, FeatureRange::Typical(head_dim),
+                           device, dtype, workspace_bytes);
 }
 
 }  // namespace longwave::attention

@@ -7,16 +7,25 @@
 #include <cstdint>
 #include <string>
 
+#include "model/attention/feature_range.h"
 #include "model/attention/relative_bias.h"
 
 namespace longwave::attention {
 
-// The operator longwave::plan_attention: what "auto" would do with sequences of these lengths, as
-// JSON. The head size of v is taken to be head_dim. Throws c10::Error on negative sizes and on an
-// unknown device or dtype.
+// What "auto" would do with sequences of these lengths, as JSON. features: rows of the projection,
+// whose features have this range. The head size of v is taken to be head_dim. Throws c10::Error on
+// negative sizes and on an unknown device or dtype.
 std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                              int64_t head_dim, int64_t features, c10::string_view device,
-                              c10::string_view dtype, int64_t workspace_bytes);
+                              int64_t head_dim, int64_t features, const FeatureRange& range,
+                              c10::string_view device, c10::string_view dtype,
+                              int64_t workspace_bytes);
+
+// The operator longwave::plan_attention: the same without knowing the projection, for a typical one
+// with normalised inputs and scale 1.
+std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
+                                 at::IntArrayRef seqlens, int64_t head_dim, int64_t features,
+                                 c10::string_view device, c10::string_view dtype,
+                                 int64_t workspace_bytes);
 
 }  // namespace longwave::attention
 

@@ -34,62 +34,60 @@ const Algorithm& FindAlgorithm(std::string_view name) {
   TORCH_CHECK_VALUE(false, "algorithm: found \"", name, "\", expected one of ", known);
 }
 
-Choice Choose(const Shape& shape, int64_t workspace_bytes) {
+Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason) {
   Choice best;
   std::ostringstream others;
+  const auto note = [&](const Algorithm& algorithm, const auto&... words) {
+    if (reason == nullptr) return;
+    others << "; " << algorithm.name() << ' ';
+    (others << ... << words);
+  };
   for (const Algorithm* algorithm : Algorithms()) {
     if (algorithm == &Reference()) continue;  // for comparison only
     if (!algorithm->Serves(shape.map)) {
-      others << "; " << algorithm->name() << " needs non-negative features";
+      note(*algorithm, "needs non-negative features");
       continue;
     }
     if (const std::optional<std::string> why = algorithm->WhyNot(shape)) {
-      others << "; " << algorithm->name() << ' ' << *why;
+      note(*algorithm, *why);
       continue;
     }
     const Estimate estimate = algorithm->Predict(shape);
     if (workspace_bytes > 0 && estimate.workspace_bytes > workspace_bytes) {
-      others << "; " << algorithm->name() << " needs " << estimate.workspace_bytes << " bytes";
+      note(*algorithm, "needs ", estimate.workspace_bytes, " bytes");
       continue;
     }
-    others << "; " << algorithm->name() << " takes " << estimate.milliseconds << " ms";
+    note(*algorithm, "takes ", estimate.milliseconds, " ms");
     if (best.algorithm == nullptr || estimate.milliseconds < best.estimate.milliseconds) {
-      best = {algorithm, "", estimate};
+      best = {algorithm, estimate};
     }
   }
-  best.reason = "fastest of those that serve a head of " + std::to_string(shape.length) +
-                " tokens" + others.str();
+  if (reason != nullptr) {
+    *reason = "fastest of those that serve a head of " + std::to_string(shape.length) + " tokens" +
+              others.str();
+  }
   return best;
 }
 
-std::vector<Choice> ChooseForHeads(Shape base, int64_t length, int64_t heads,
-                                   int64_t workspace_bytes) {
-  base.length = length;
-  base.transform_size = base.bias->TransformSize(length);
-  std::vector<Choice> choices;
-  for (base.head = 0; base.head < heads; ++base.head) {
-    choices.push_back(Choose(base, workspace_bytes));
-  }
-  return choices;
-}
-
-std::vector<PlanGroup> Plan(const Shape& base, int64_t heads, std::span<const int64_t> lengths,
+std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> lengths,
                             int64_t workspace_bytes) {
   std::vector<PlanGroup> plan;
   for (const int64_t length : lengths) {
     if (length == 0) continue;
+    base.length = length;
+    base.transform_size = base.bias->TransformSize(length);
     std::vector<PlanGroup> of_length;
-    const std::vector<Choice> choices = ChooseForHeads(base, length, heads, workspace_bytes);
-    for (int64_t head = 0; head < heads; ++head) {
-      const Choice& choice = choices[head];
+    for (base.head = 0; base.head < heads; ++base.head) {
+      std::string reason;
+      const Choice choice = Choose(base, workspace_bytes, &reason);
       auto group = std::find_if(
           of_length.begin(), of_length.end(),
           [&](const PlanGroup& candidate) { return candidate.algorithm == choice.algorithm; });
       if (group == of_length.end()) {
         group = of_length.insert(of_length.end(),
-                                 {{}, {length}, choice.algorithm, choice.reason, 0, 0});
+                                 {{}, {length}, choice.algorithm, std::move(reason), 0, 0});
       }
-      group->heads.push_back(head);
+      group->heads.push_back(base.head);
       group->error_bound = std::max(group->error_bound, choice.estimate.error_bound);
       group->predicted_ms += choice.estimate.milliseconds;
     }

@@ -29,22 +29,16 @@ struct PlanGroup {
 
 struct Choice {
   const Algorithm* algorithm = nullptr;
-  std::string reason;
   Estimate estimate;
 };
 
 // The fastest algorithm by prediction that keeps the tolerance and takes at most workspace_bytes
-// (0: no limit).
-Choice Choose(const Shape& shape, int64_t workspace_bytes);
-
-// A choice for every head, for one length. base: the shape but for `length`, `head` and
-// `transform_size`.
-std::vector<Choice> ChooseForHeads(Shape base, int64_t length, int64_t heads,
-                                   int64_t workspace_bytes);
+// (0: no limit). reason, when not null, receives why, for people.
+Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason = nullptr);
 
 // A plan for sequences of these lengths: heads and lengths that take one algorithm are a group.
-// base: as in ChooseForHeads.
-std::vector<PlanGroup> Plan(const Shape& base, int64_t heads, std::span<const int64_t> lengths,
+// base: the shape but for `length`, `head` and `transform_size`.
+std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> lengths,
                             int64_t workspace_bytes);
 
 // What "auto" does with float64 inputs.

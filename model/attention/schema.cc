@@ -58,7 +58,7 @@ TORCH_LIBRARY(longwave, m) {
   m.def(
       "plan_attention(__torch__.torch.classes.longwave.RelativeBias bias, int[] seqlens, "
       "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
-      &PlanAttentionJson);
+      &PlanTypicalAttention);
 }
 
 TORCH_LIBRARY_IMPL(longwave, CPU, m) {

@@ -2,12 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/ops/max.h>
-#include <ATen/ops/square.h>
-#include <ATen/ops/sum.h>
 
-#include <cmath>
-#include <limits>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -20,17 +15,6 @@
 namespace longwave::attention {
 namespace {
 
-// The largest log-ratio of the kernels sum_r phi_r(q) phi_r(k) that two keys can have with one
-// query. Normalised keys have norm `scale`, or 0 for a zero vector: a feature exp(w.k - |k|^2/2)
-// lies within exp(-scale |w| - scale^2/2) and exp(scale |w|).
-double Spread(const Problem& problem) {
-  if (!problem.features.normalize) return std::numeric_limits<double>::infinity();
-  if (problem.features.map != FeatureMap::kPrf) return std::numeric_limits<double>::infinity();
-  const double scale = std::abs(problem.features.scale);
-  const double longest = problem.projection.square().sum(-1).max().item<double>();
-  return 2 * scale * std::sqrt(longest) + 0.5 * scale * scale;
-}
-
 Shape BaseShape(const Problem& problem) {
   Shape base;
   base.dim = problem.q.size(2);
@@ -40,7 +24,8 @@ Shape BaseShape(const Problem& problem) {
   base.causal = problem.bias->causal();
   base.threads = at::get_num_threads();
   base.bias = problem.bias;
-  base.spread = Spread(problem);
+  base.range =
+      FeatureRange::Of(problem.projection, problem.features.normalize, problem.features.scale);
   base.tolerance = problem.tolerance;
   return base;
 }
@@ -66,8 +51,11 @@ void SolveAsPlanned(const Problem& problem) {
   const auto assignment_of = [&](int64_t length) -> const Assignment& {
     Assignment& assignment = by_length[length];
     if (assignment.empty()) {
-      for (const Choice& choice : ChooseForHeads(base, length, problem.heads(), 0)) {
-        assignment.push_back(choice.algorithm);
+      Shape shape = base;
+      shape.length = length;
+      shape.transform_size = problem.bias->TransformSize(length);
+      for (shape.head = 0; shape.head < problem.heads(); ++shape.head) {
+        assignment.push_back(Choose(shape, /*workspace_bytes=*/0).algorithm);
       }
     }
     return assignment;

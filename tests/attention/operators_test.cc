@@ -120,10 +120,25 @@ TEST(RpeAttention2dTest, RunsAndRefusesCausal) {
 }
 
 TEST(PlanAttentionTest, NamesAnAlgorithm) {
-  const std::string plan = PlanAttention(Bias(64), {64, 0, 8}, kDim, 4, "cpu", "float32", 0);
+  const at::Tensor w = at::randn({4, kDim});
+  const std::string plan = PlanAttention(Bias(64), {64, 0, 8}, w, true, 1.0, "cpu", "float32", 0);
   EXPECT_THAT(plan, HasSubstr("\"algorithm\": \""));
-  EXPECT_EQ(PlanAttention(Bias(64), {0}, kDim, 4, "cpu", "float32", 0), "{\"groups\": []}");
-  EXPECT_THAT(PlanAttention(Bias(64), {64}, kDim, 4, "cpu", "float64", 0), HasSubstr("reference"));
+  EXPECT_EQ(PlanAttention(Bias(64), {0}, w, true, 1.0, "cpu", "float32", 0), "{\"groups\": []}");
+  EXPECT_THAT(PlanAttention(Bias(64), {64}, w, true, 1.0, "cpu", "float64", 0),
+              HasSubstr("reference"));
+}
+
+TEST(PlanAttentionTest, KnowsTheProjectionAndTheScale) {
+  // A flat table has structure, but features beyond float32's range or of unknown size must not
+  // take it.
+  const auto flat = c10::make_intrusive<RelativeBias>(at::zeros({kHeads, 1999}));
+  const at::Tensor w = at::randn({4, kDim});
+  const auto plan = [&](bool normalize, double scale) {
+    return PlanAttention(flat, {1000}, w, normalize, scale, "cpu", "float32", 0);
+  };
+  EXPECT_THAT(plan(true, 1.0), HasSubstr("\"algorithm\": \"structured\""));
+  EXPECT_THAT(plan(true, 30.0), HasSubstr("\"algorithm\": \"direct\""));
+  EXPECT_THAT(plan(false, 1.0), HasSubstr("\"algorithm\": \"direct\""));
 }
 
 }  // namespace

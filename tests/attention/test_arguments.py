@@ -90,7 +90,7 @@ def test_bad_packed_call(changes, message):
 @pytest.mark.parametrize("arguments, message", [
     ((BIAS, "elu", False, 0, 1e-5), r'feature_map: found "elu"'),
     ((BIAS, "prf", False, -1, 1e-5), r"max_len: found -1, expected 0"),
-    ((BIAS, "prf", False, 0, 0.0), r"tolerance: found 0, expected more than 0"),
+    ((BIAS, "prf", False, 0, 0.0), r"tolerance: found 0, expected 1e-5 or more"),
     ((with_value(0, torch.nan), "prf", False, 0, 1e-5), r"bias: found NaN"),
 ])
 def test_bad_relative_bias(arguments, message):

@@ -55,6 +55,8 @@ def test_lengths(table, causal):
 def test_fft_accepts_plain_tables(table):
     for n in (1, 2, 33, 256, 1000):
         check_all(*inputs(1, n, seed=n), TABLES[table](n), algorithms=("fft",), must_fft=True)
+    q, k, v, w = inputs(1, 4096, features=4, value_dim=3)
+    check_all(q, k, v, w, TABLES[table](4096), algorithms=("fft",), must_fft=True)
 
 
 @pytest.mark.parametrize("table, causal", [("noise1", False), ("plateau", False), ("noise3", True), ("forbidden", False)])
@@ -149,9 +151,13 @@ def test_packed(shared, causal):
     q, k, v, w = inputs(sum(lengths), shared=shared)
     bias = noise(100, 1)
     expected = reference.rpe_attention(*doubles(q, k, v, w, bias), cu_seqlens=offsets, causal=causal)
-    for algorithm in ("direct", "auto", "reference"):
+    for algorithm in ("direct", "auto", "reference", "fft", "structured"):
         for seqlens in (None, lengths):
-            out = attend(q, k, v, w, bias, cu_seqlens=offsets, seqlens=seqlens, causal=causal, algorithm=algorithm)
+            try:
+                out = attend(q, k, v, w, bias, cu_seqlens=offsets, seqlens=seqlens, causal=causal, algorithm=algorithm)
+            except ValueError as refusal:
+                assert algorithm in ("fft", "structured") and algorithm in str(refusal)
+                continue
             for begin, length in zip(offsets, lengths):
                 part = slice(begin, begin + length)
                 assert error(out[None, part], expected[None, part], v[None, part]) <= PROMISE[torch.float32]
@@ -197,9 +203,11 @@ def test_grid(grid, table, sigma):
     wide = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference")
     assert error(wide, expected, v) <= PROMISE[torch.float64]
     for algorithm in ("direct", "fft", "auto"):
-        if algorithm == "fft" and sigma > 1:
-            continue  # may refuse
-        out = attend_2d(q, k, v, w, bias, grid, algorithm=algorithm)
+        try:
+            out = attend_2d(q, k, v, w, bias, grid, algorithm=algorithm)
+        except ValueError as refusal:
+            assert algorithm == "fft" and sigma > 1 and "would miss the promised accuracy" in str(refusal)
+            continue
         assert error(out, expected, v) <= PROMISE[torch.float32], algorithm
 
 

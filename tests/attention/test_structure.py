@@ -148,6 +148,46 @@ def test_heads_of_one_table_take_different_algorithms():
         assert error(out[:, :, part], alone.double(), v[:, :, part]) <= PROMISE[torch.float32]
 
 
+def window(n, reach):
+    return torch.where(distances(n).abs() > reach, -math.inf, 0.0).expand(HEADS, -1)
+
+
+ADVERSARIAL = {
+    # name: (n, table, scale of W, scale, normalize, what is done to q, k)
+    "a large key leaves a window": (2000, lambda n: window(n, 400), 2.0, 2.4, True, "outlier"),
+    "the same, not normalised": (2000, lambda n: window(n, 400), 1.0, 1.0, False, "outlier"),
+    "exponents beyond float32": (700, lambda n: clipped(n, 0), 2.0, 20.0, True, "aligned"),
+    "large exponents": (700, lambda n: clipped(n, 0), 1.0, 12.0, True, "aligned"),
+    "a large common vector": (700, lambda n: clipped(n, 0), 1.0, 1.0, False, "common"),
+    "forbidden keys after a decay": (
+        1500, lambda n: torch.where(distances(n).abs() > 317, -math.inf, -0.25 * distances(n).abs()).expand(HEADS, -1),
+        2.0, 4.5, True, "outlier"),
+    "norms beyond float32": (300, lambda n: clipped(n, 10), 1.0, 1.0, True, "huge"),
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_auto_keeps_its_promise_on_hostile_inputs(name):
+    n, table, w_scale, scale, normalize, trick = ADVERSARIAL[name]
+    q, k, v, w = inputs(1, n, dim=16, features=16)
+    w = w * w_scale
+    if trick == "outlier":
+        k[:, n // 3] = 10 * w[:, 0] if normalize else 3 * w[:, 0]
+        k[:, n // 3 + 1:] = -k[:, n // 3 + 1:].abs() * w[:, 0].sign()
+    if trick == "aligned":
+        q[0] = q[0] + 20 * w[:, 0]
+        k[0] = k[0] + 20 * w[:, 1]
+    if trick == "common":
+        k += 40
+    if trick == "huge":
+        q, k = q * 1e20, k * 1e20
+    bias = table(n).float().contiguous()
+    options = dict(normalize=normalize, scale=scale)
+    expected = attend(*doubles(q, k, v), w, bias, algorithm="reference", **options)
+    assert expected.isfinite().all()
+    assert error(attend(q, k, v, w, bias, **options), expected, v) <= PROMISE[torch.float32]
+
+
 def test_longer_than_the_table():
     # ALiBi's exponential ends with its table, where the edge value begins to hold.
     n = 900

@@ -164,15 +164,16 @@ struct WeightTile {
 };
 
 // Copies `rows` strided tokens into a zero-padded tile [kChunk][dim_pad], normalised and scaled;
-// returns |x|^2 / 2 in half_norm.
-HWY_INLINE void LoadTokens(const ChunkShape& shape, const ChunkFeatures& options,
-                           const float* HWY_RESTRICT x, std::ptrdiff_t stride, int rows,
-                           float* HWY_RESTRICT tile, float* HWY_RESTRICT half_norm) {
+// returns |x|^2 / 2 in half_norm, and in poison 0, or NaN where |x|^2 is not finite.
+HWY_INLINE void LoadTokens(const ChunkShape& shape, float scale, const float* HWY_RESTRICT x,
+                           std::ptrdiff_t stride, int rows, float* HWY_RESTRICT tile,
+                           float* HWY_RESTRICT half_norm, float* HWY_RESTRICT poison) {
   for (int i = 0; i < kChunk; ++i) {
     float* to = tile + i * shape.dim_pad;
     if (i >= rows) {
       for (int e = 0; e < shape.dim_pad; ++e) to[e] = 0.0F;
       half_norm[i] = 0.0F;
+      poison[i] = 0.0F;
       continue;
     }
     const float* from = x + i * stride;
@@ -186,16 +187,16 @@ HWY_INLINE void LoadTokens(const ChunkShape& shape, const ChunkFeatures& options
     }
     float sum = hn::GetLane(hn::SumOfLanes(d, squares));
     for (; e < shape.dim; ++e) sum += from[e] * from[e];
-    float factor = options.scale;
-    if (options.normalize) {
-      const float norm = std::sqrt(sum);
-      factor /= norm > 1e-12F ? norm : 1e-12F;
-    }
+    const float norm = std::sqrt(sum);
+    const float factor = scale / std::max(norm, 1e-12F);
     for (e = 0; e + lanes <= shape.dim; e += lanes)
       hn::Store(hn::Mul(hn::LoadU(d, from + e), hn::Set(d, factor)), d, to + e);
     for (; e < shape.dim; ++e) to[e] = from[e] * factor;
     for (; e < shape.dim_pad; ++e) to[e] = 0.0F;
     half_norm[i] = 0.5F * sum * factor * factor;
+    // Not what the caller would take for a good answer: exp() below may lose a NaN, so it goes
+    // here.
+    poison[i] = sum - sum;
   }
 }
 
@@ -207,60 +208,39 @@ HWY_INLINE void Transpose(const float* HWY_RESTRICT from, int columns, float* HW
         for (int ii = i; ii < i + 8; ++ii) to[ee * kChunk + ii] = from[ii * columns + ee];
 }
 
-// logits[features_pad][kChunk] = W x - |x|^2 / 2 of up to kChunk keys.
-HWY_INLINE void KeyLogits(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                          std::ptrdiff_t stride, int rows, const float* w, float* scratch,
-                          float* logits, float* half_norm) {
-  float* tile = scratch;
-  float* transposed = scratch + kChunk * shape.dim_pad;
-  LoadTokens(shape, options, k, stride, rows, tile, half_norm);
-  Transpose(tile, shape.dim_pad, transposed);
-  PlainProduct product{w,      static_cast<size_t>(shape.dim_pad), transposed,
-                       kChunk, static_cast<size_t>(shape.dim_pad), logits,
-                       kChunk};
-  ForRegisterTiles(shape.features_pad, kChunk, product);
-}
-
-void KeyFeaturesImpl(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                     std::ptrdiff_t stride, int rows, const float* w, float shift, float* scratch,
-                     float* phi) {
+void KeyFeaturesImpl(const ChunkShape& shape, float scale, const float* k, std::ptrdiff_t stride,
+                     int rows, const float* w, float* scratch, float* phi) {
   const D d;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  HWY_ALIGN float offset[kChunk];
-  KeyLogits(shape, options, k, stride, rows, w, scratch, phi, offset);
-  for (int j = 0; j < kChunk; ++j) offset[j] += shift;
+  float* tile = scratch;
+  float* transposed = scratch + kChunk * shape.dim_pad;
+  HWY_ALIGN float half_norm[kChunk];
+  HWY_ALIGN float poison[kChunk];
+  LoadTokens(shape, scale, k, stride, rows, tile, half_norm, poison);
+  Transpose(tile, shape.dim_pad, transposed);
+  PlainProduct product{w,      static_cast<size_t>(shape.dim_pad), transposed,
+                       kChunk, static_cast<size_t>(shape.dim_pad), phi,
+                       kChunk};
+  ForRegisterTiles(shape.features_pad, kChunk, product);
   for (int f = 0; f < shape.features_pad; ++f) {
     float* row = phi + f * kChunk;
     for (int j = 0; j < kChunk; j += lanes) {
-      const V value = hn::Exp(d, hn::Sub(hn::Load(d, row + j), hn::Load(d, offset + j)));
+      const V value = hn::Add(hn::Exp(d, hn::Sub(hn::Load(d, row + j), hn::Load(d, half_norm + j))),
+                              hn::Load(d, poison + j));
       const auto inside = hn::FirstN(d, rows > j ? static_cast<size_t>(rows - j) : 0);
       hn::Store(f < shape.features ? hn::IfThenElseZero(inside, value) : hn::Zero(d), d, row + j);
     }
   }
 }
 
-float KeyLogitMaxImpl(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                      std::ptrdiff_t stride, int rows, const float* w, float* scratch) {
-  float* logits = scratch + 2 * kChunk * shape.dim_pad;
-  HWY_ALIGN float half_norm[kChunk];
-  KeyLogits(shape, options, k, stride, rows, w, scratch, logits, half_norm);
-  float best = -3.4e38F;
-  for (int f = 0; f < shape.features; ++f)
-    for (int j = 0; j < rows; ++j) {
-      const float value = logits[f * kChunk + j] - half_norm[j];
-      best = value > best ? value : best;
-    }
-  return best;
-}
-
-void QueryFeaturesImpl(const ChunkShape& shape, const ChunkFeatures& options, const float* q,
-                       std::ptrdiff_t stride, int rows, const float* wt, float* scratch,
-                       float* phi) {
+void QueryFeaturesImpl(const ChunkShape& shape, float scale, const float* q, std::ptrdiff_t stride,
+                       int rows, const float* wt, float* scratch, float* phi) {
   const D d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   float* tile = scratch;
   HWY_ALIGN float half_norm[kChunk];
-  LoadTokens(shape, options, q, stride, rows, tile, half_norm);
+  HWY_ALIGN float poison[kChunk];
+  LoadTokens(shape, scale, q, stride, rows, tile, half_norm, poison);
   PlainProduct product{tile,
                        static_cast<size_t>(shape.dim_pad),
                        wt,
@@ -275,13 +255,10 @@ void QueryFeaturesImpl(const ChunkShape& shape, const ChunkFeatures& options, co
       for (int f = 0; f < shape.features_pad; ++f) row[f] = 0.0F;
       continue;
     }
-    float shift = half_norm[i];
-    if (!options.normalize) {
-      shift = row[0];
-      for (int f = 1; f < shape.features; ++f) shift = row[f] > shift ? row[f] : shift;
-    }
     for (int f = 0; f < shape.features_pad; f += lanes)
-      hn::Store(hn::Exp(d, hn::Sub(hn::Load(d, row + f), hn::Set(d, shift))), d, row + f);
+      hn::Store(hn::Add(hn::Exp(d, hn::Sub(hn::Load(d, row + f), hn::Set(d, half_norm[i]))),
+                        hn::Set(d, poison[i])),
+                d, row + f);
     for (int f = shape.features; f < shape.features_pad; ++f) row[f] = 0.0F;
   }
 }
@@ -355,7 +332,6 @@ HWY_AFTER_NAMESPACE();
 namespace longwave::attention {
 
 HWY_EXPORT(KeyFeaturesImpl);
-HWY_EXPORT(KeyLogitMaxImpl);
 HWY_EXPORT(QueryFeaturesImpl);
 HWY_EXPORT(ChunkStateImpl);
 HWY_EXPORT(NearTileImpl);
@@ -367,33 +343,27 @@ ChunkShape ChunkShape::Make(int dim, int features, int value_dim) {
 }
 
 std::size_t ChunkShape::scratch_size() const {
-  const int keys = 2 * dim_pad + features_pad;  // tokens, their transpose, logits
+  const int keys = 2 * dim_pad;  // tokens and their transpose
   return static_cast<std::size_t>(kChunk) * std::max({keys, value_pad, kChunk});
 }
 
-void KeyFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                 std::ptrdiff_t stride, int rows, const float* w, float shift, float* scratch,
-                 float* phi) {
-  HWY_DYNAMIC_DISPATCH(KeyFeaturesImpl)(shape, options, k, stride, rows, w, shift, scratch, phi);
+void KeyFeatures(const ChunkShape& shape, float scale, const float* k, std::ptrdiff_t stride,
+                 int rows, const float* w, float* scratch, float* phi) {
+  HWY_DYNAMIC_DISPATCH(KeyFeaturesImpl)(shape, scale, k, stride, rows, w, scratch, phi);
 }
 
-float KeyLogitMax(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                  std::ptrdiff_t stride, int rows, const float* w, float* scratch) {
-  return HWY_DYNAMIC_DISPATCH(KeyLogitMaxImpl)(shape, options, k, stride, rows, w, scratch);
-}
-
-void QueryFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* q,
-                   std::ptrdiff_t stride, int rows, const float* wt, float* scratch, float* phi) {
-  HWY_DYNAMIC_DISPATCH(QueryFeaturesImpl)(shape, options, q, stride, rows, wt, scratch, phi);
+void QueryFeatures(const ChunkShape& shape, float scale, const float* q, std::ptrdiff_t stride,
+                   int rows, const float* wt, float* scratch, float* phi) {
+  HWY_DYNAMIC_DISPATCH(QueryFeaturesImpl)(shape, scale, q, stride, rows, wt, scratch, phi);
 }
 
 void PackValues(const ChunkShape& shape, const float* v, std::ptrdiff_t stride, int rows,
-                float* tile) {
+                const float* factor, float* tile) {
   for (int i = 0; i < kChunk; ++i) {
     float* to = tile + i * shape.value_pad;
     int e = 0;
     if (i < rows)
-      for (; e < shape.value_dim; ++e) to[e] = v[i * stride + e];
+      for (; e < shape.value_dim; ++e) to[e] = v[i * stride + e] * factor[e];
     for (; e < shape.value_pad; ++e) to[e] = 0.0F;
   }
 }
@@ -413,12 +383,12 @@ void FarProduct(const ChunkShape& shape, const float* phi_q, const float* state,
   HWY_DYNAMIC_DISPATCH(FarProductImpl)(shape, phi_q, state, factor, out, den);
 }
 
-void Divide(const ChunkShape& shape, const float* out, const float* den, int rows, float* target,
-            std::ptrdiff_t stride) {
+void Divide(const ChunkShape& shape, const float* out, const float* den, const float* factor,
+            int rows, float* target, std::ptrdiff_t stride) {
   for (int i = 0; i < rows; ++i) {
     const float inverse = 1.0F / den[i];
     for (int e = 0; e < shape.value_dim; ++e)
-      target[i * stride + e] = out[i * shape.value_pad + e] * inverse;
+      target[i * stride + e] = out[i * shape.value_pad + e] * inverse / factor[e];
   }
 }
 

@@ -31,37 +31,28 @@ struct ChunkShape {
   std::size_t scratch_size() const;
 };
 
-// How x becomes phi(x) = exp(W x - |x|^2 / 2 - shift), the prf map without its constant 1/sqrt(m),
-// which cancels.
-struct ChunkFeatures {
-  bool normalize = true;
-  float scale = 1.0F;
-};
-
 // All pointers to tiles and to scratch are 64-byte aligned, rows contiguous. Every function is pure
 // and thread-safe (with a scratch of its own), chooses its instruction set at run time (Highway),
 // and works on `rows` <= kChunk tokens that lie `stride` floats apart. Scratch is passed in because
 // large thread-local arrays would eat the small stacks of other libraries' threads.
 
+// Features are phi(x) = exp(W y - |y|^2 / 2) with y = scale x / |x|: the prf map of normalised
+// tokens without its constant 1/sqrt(m), which cancels. A token whose |x|^2 leaves float32's range
+// gives NaN.
+
 // Key features, transposed: phi[features_pad][kChunk], columns >= rows zero. w:
-// [features_pad][dim_pad]. `shift` is one number for the whole sequence, so it cancels.
-void KeyFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                 std::ptrdiff_t stride, int rows, const float* w, float shift, float* scratch,
-                 float* phi);
+// [features_pad][dim_pad].
+void KeyFeatures(const ChunkShape& shape, float scale, const float* k, std::ptrdiff_t stride,
+                 int rows, const float* w, float* scratch, float* phi);
 
-// The largest W x - |x|^2 / 2 over these keys and all features: what `shift` must be when keys are
-// not normalised.
-float KeyLogitMax(const ChunkShape& shape, const ChunkFeatures& options, const float* k,
-                  std::ptrdiff_t stride, int rows, const float* w, float* scratch);
+// Query features: phi[kChunk][features_pad], rows >= `rows` zero. wt: [dim_pad][features_pad].
+void QueryFeatures(const ChunkShape& shape, float scale, const float* q, std::ptrdiff_t stride,
+                   int rows, const float* wt, float* scratch, float* phi);
 
-// Query features: phi[kChunk][features_pad], rows >= `rows` zero. wt: [dim_pad][features_pad]. Each
-// row subtracts its own maximum when queries are not normalised.
-void QueryFeatures(const ChunkShape& shape, const ChunkFeatures& options, const float* q,
-                   std::ptrdiff_t stride, int rows, const float* wt, float* scratch, float* phi);
-
-// Copies values into a tile [kChunk][value_pad], zero beyond rows and value_dim.
+// Copies values into a tile [kChunk][value_pad], times factor[value_dim] by channel, zero beyond
+// rows and value_dim.
 void PackValues(const ChunkShape& shape, const float* v, std::ptrdiff_t stride, int rows,
-                float* tile);
+                const float* factor, float* tile);
 
 // state = sum over the chunk's keys j of decay[j] phi(k_j) [v_j | 1]. decay: kChunk factors, or
 // null for 1.
@@ -78,9 +69,10 @@ void NearTile(const ChunkShape& shape, const float* phi_q, const float* phi_k, c
 void FarProduct(const ChunkShape& shape, const float* phi_q, const float* state,
                 const float* factor, float* out, float* den);
 
-// target[i * stride + e] = out[i][e] / den[i] for the first `rows` rows and value_dim columns.
-void Divide(const ChunkShape& shape, const float* out, const float* den, int rows, float* target,
-            std::ptrdiff_t stride);
+// target[i * stride + e] = out[i][e] / (den[i] factor[e]) for the first `rows` rows and value_dim
+// columns.
+void Divide(const ChunkShape& shape, const float* out, const float* den, const float* factor,
+            int rows, float* target, std::ptrdiff_t stride);
 
 }  // namespace longwave::attention
 

@@ -103,11 +103,11 @@ class ThreadTiles {
 // The passes over one head.
 class Passes {
  public:
-  Passes(const ChunkShape& shape, const ChunkFeatures& features, const PaddedProjection& projection,
+  Passes(const ChunkShape& shape, float scale, const PaddedProjection& projection,
          const PreparedHead& head, const HeadInput& input, Threading threading,
          Workspace& workspace)
       : shape_(shape),
-        features_(features),
+        scale_(scale),
         projection_(projection),
         head_(head),
         input_(input),
@@ -115,7 +115,10 @@ class Passes {
         groups_(GroupTerms(head.structure())),
         layout_(shape, groups_.size(), input.tokens),
         base_(workspace.Get(layout_.total)),
-        chunks_((input.tokens + kChunk - 1) / kChunk) {}
+        chunks_((input.tokens + kChunk - 1) / kChunk),
+        factors_(ValueFactors()),
+        smallest_(1e7F * 1e-36F * static_cast<float>(input.tokens) *
+                  static_cast<float>(shape.features)) {}
 
   bool Run() {
     KeysAndValues();
@@ -154,29 +157,31 @@ class Passes {
   }
   const float* Key(int64_t chunk) const { return input_.k + chunk * kChunk * input_.k_stride; }
 
-  // One shift for all keys of the sequence keeps exp in range and cancels; normalised keys need
-  // none.
-  float KeyShift() const {
-    if (features_.normalize) return 0.0F;
-    std::vector<float> largest(chunks_);
-    For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
-      ThreadTiles tiles(shape_);
-      for (int64_t c = begin; c < end; ++c)
-        largest[c] = KeyLogitMax(shape_, features_, Key(c), input_.k_stride, Rows(c),
-                                 projection_.rows(), tiles.scratch);
-    });
-    return *std::max_element(largest.begin(), largest.end());
+  // By channel, the power of two that brings its largest |v| to about 1: values near the ends of
+  // float32's range would be lost in the sums.
+  std::vector<float> ValueFactors() const {
+    std::vector<float> largest(shape_.value_dim, 0.0F);
+    for (int64_t i = 0; i < input_.tokens; ++i) {
+      const float* row = input_.v + i * input_.v_stride;
+      for (int e = 0; e < shape_.value_dim; ++e)
+        largest[e] = std::max(largest[e], std::abs(row[e]));
+    }
+    for (float& value : largest) {
+      int exponent = 0;
+      if (std::isfinite(value)) std::frexp(value, &exponent);
+      value = std::ldexp(1.0F, std::clamp(-exponent, -126, 126));
+    }
+    return largest;
   }
 
   void KeysAndValues() {
-    const float shift = KeyShift();
     For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
       for (int64_t c = begin; c < end; ++c) {
-        KeyFeatures(shape_, features_, Key(c), input_.k_stride, Rows(c), projection_.rows(), shift,
+        KeyFeatures(shape_, scale_, Key(c), input_.k_stride, Rows(c), projection_.rows(),
                     tiles.scratch, PhiK(c));
         PackValues(shape_, input_.v + c * kChunk * input_.v_stride, input_.v_stride, Rows(c),
-                   Values(c));
+                   factors_.data(), Values(c));
       }
     });
   }
@@ -229,7 +234,7 @@ class Passes {
         float* phi_q = last ? tiles.phi_q : PhiQ(c);
         float* out = last ? tiles.out : Out(c);
         float* den = last ? tiles.den : Den(c);
-        QueryFeatures(shape_, features_, input_.q + c * kChunk * input_.q_stride, input_.q_stride,
+        QueryFeatures(shape_, scale_, input_.q + c * kChunk * input_.q_stride, input_.q_stride,
                       Rows(c), projection_.columns(), tiles.scratch, phi_q);
         std::fill(out, out + kChunk * shape_.value_pad, 0.0F);
         std::fill(den, den + kChunk, 0.0F);
@@ -245,10 +250,6 @@ class Passes {
     const auto tile = [&](int64_t key) {
       NearTile(shape_, phi_q, PhiK(key), Values(key), head_.Tile(key - c), scratch, out, den);
     };
-    if (head_.structure().all_direct) {
-      for (int64_t key = 0; key < chunks_; ++key) tile(key);
-      return;
-    }
     for (const int64_t offset : head_.structure().direct)
       if (c + offset >= 0 && c + offset < chunks_) tile(c + offset);
   }
@@ -270,15 +271,16 @@ class Passes {
 
   void Write(int64_t c, const float* out, const float* den) {
     const int rows = Rows(c);
-    for (int i = 0; i < rows; ++i)
-      // Far enough above the smallest normal number that what was flushed to zero cannot matter.
-      // NaN inputs may pass: they show in out.
-      if (den[i] < 1e-28F || den[i] > 1e37F) failed_.store(true, std::memory_order_relaxed);
-    Divide(shape_, out, den, rows, input_.out + c * kChunk * input_.out_stride, input_.out_stride);
+    for (int i = 0; i < rows; ++i) {
+      // NaN fails, too.
+      if (!(den[i] >= smallest_ && den[i] <= 1e37F)) failed_.store(true, std::memory_order_relaxed);
+    }
+    Divide(shape_, out, den, factors_.data(), rows, input_.out + c * kChunk * input_.out_stride,
+           input_.out_stride);
   }
 
   const ChunkShape& shape_;
-  const ChunkFeatures& features_;
+  const float scale_;
   const PaddedProjection& projection_;
   const PreparedHead& head_;
   const HeadInput& input_;
@@ -287,6 +289,9 @@ class Passes {
   const Layout layout_;
   float* const base_;
   const int64_t chunks_;
+  const std::vector<float> factors_;
+  // What products below float32's range can amount to, ten million times over.
+  const float smallest_;
   std::atomic<bool> failed_{false};
 };
 
@@ -313,11 +318,11 @@ float* Workspace::Get(std::size_t floats) {
   return AlignedBegin(storage_.get());
 }
 
-bool ChunkedAttention(const ChunkShape& shape, const ChunkFeatures& features,
-                      const PaddedProjection& projection, const PreparedHead& head,
-                      const HeadInput& input, Threading threading, Workspace& workspace) {
+bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
+                      const PreparedHead& head, const HeadInput& input, Threading threading,
+                      Workspace& workspace) {
   if (input.tokens == 0) return true;
-  return Passes(shape, features, projection, head, input, threading, workspace).Run();
+  return Passes(shape, scale, projection, head, input, threading, workspace).Run();
 }
 
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,

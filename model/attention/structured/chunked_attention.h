@@ -52,19 +52,23 @@ class Workspace {
 // threads with a head each.
 enum class Threading { kSerial, kParallel };
 
-// Linear-time attention of one head by the structure of its table (direct tiles, constant runs by
-// window sums of chunk states in float64, exponentials by decayed recurrences). prf features only.
+// Linear-time attention of one head by the structure of its table: direct tiles, constant runs by
+// window sums of chunk states in float64, exponentials by decayed recurrences. prf features of
+// normalised tokens times `scale` only; their exponents must stay within kMaxExponent.
 //
 // Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in
-// `workspace`. Returns false, with `out` unusable, when a row's denominator left float32's range:
-// the caller takes an algorithm that scales row by row.
-bool ChunkedAttention(const ChunkShape& shape, const ChunkFeatures& features,
-                      const PaddedProjection& projection, const PreparedHead& head,
-                      const HeadInput& input, Threading threading, Workspace& workspace);
+// `workspace`. Returns false, with `out` unusable, when a row's denominator is not far inside
+// float32's range or is NaN: the caller takes an algorithm that scales row by row.
+bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
+                      const PreparedHead& head, const HeadInput& input, Threading threading,
+                      Workspace& workspace);
 
 // Floats of workspace that one head of `tokens` tokens needs.
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,
                             int64_t tokens);
+
+// Largest |log phi| for which features, their products and sums stay in float32's range.
+inline constexpr double kMaxExponent = 30;
 
 // Largest head sizes that the kernels take.
 inline constexpr int kMaxHeadSize = 1024;

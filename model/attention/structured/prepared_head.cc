@@ -10,11 +10,7 @@ namespace longwave::attention {
 
 PreparedHead::PreparedHead(const float* bias, int64_t length, TableStructure structure)
     : structure_(std::move(structure)) {
-  if (structure_.all_direct) {
-    reach_ = (length - 1 + kChunk - 1) / kChunk + 1;  // from here on the edge value holds
-  } else {
-    for (const int64_t offset : structure_.direct) reach_ = std::max(reach_, std::abs(offset));
-  }
+  for (const int64_t offset : structure_.direct) reach_ = std::max(reach_, std::abs(offset));
   const int64_t farthest = reach_ * kChunk + kChunk - 1;
   weights_.resize(2 * farthest + 1);
   for (int64_t t = -farthest; t <= farthest; ++t) {
@@ -25,8 +21,7 @@ PreparedHead::PreparedHead(const float* bias, int64_t length, TableStructure str
 }
 
 const float* PreparedHead::Tile(int64_t offset) const {
-  const int64_t stored = std::clamp(offset, -reach_, reach_);
-  return weights_.data() + (reach_ + stored) * kChunk + kChunk - 1;
+  return weights_.data() + (reach_ + offset) * kChunk + kChunk - 1;
 }
 
 }  // namespace longwave::attention

@@ -17,8 +17,8 @@ class PreparedHead {
 
   const TableStructure& structure() const { return structure_; }
 
-  // The weight of distance offset * kChunk; the kChunk - 1 weights on either side of it are
-  // readable. `offset` must be a direct tile's; where all are direct, any.
+  // The weight of distance offset * kChunk, of a direct tile; the kChunk - 1 weights on either side
+  // of it are readable.
   const float* Tile(int64_t offset) const;
 
  private:

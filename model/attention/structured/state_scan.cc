@@ -19,6 +19,8 @@ class Running {
     for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += factor * from[i];
   }
 
+  void Reset() { std::fill(sum_.begin(), sum_.end(), 0.0); }
+
   void Decay(double factor) {
     for (double& value : sum_) value *= factor;
   }
@@ -45,6 +47,35 @@ void Clear(float* states, int64_t chunks, std::size_t size, std::size_t begin, s
     std::fill(states + b * size + begin, states + b * size + end, 0.0F);
 }
 
+// A bounded run. The sources are cut into blocks as long as the window; a window is the end of one
+// block and the start of the next (van Herk, "A fast algorithm for local minimum and maximum
+// filters", 1992), so nothing is ever subtracted: what a large state swamped would be gone when it
+// leaves.
+void ScanWindow(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
+                const FarTerm& term, std::size_t begin, std::size_t end) {
+  const double amplitude = std::exp(term.log_amplitude);
+  const int64_t first = std::max(term.begin, -chunks);
+  const int64_t length = std::min(term.end, chunks) - first;
+  if (length <= 0) return;
+  const auto inside = [chunks](int64_t chunk) { return chunk >= 0 && chunk < chunks; };
+  // The window of query chunk b is [b + first, b + first + length); blocks are counted from
+  // `first`.
+  Running tail(chunk_states, size, begin, end);
+  for (int64_t source = chunks + first + length - 1; source >= first; --source) {
+    if ((source - first + 1) % length == 0) tail.Reset();
+    if (inside(source)) tail.Add(source, 1.0);
+    if (inside(source - first)) tail.AddTo(states, source - first, amplitude);
+  }
+  Running head(chunk_states, size, begin, end);
+  for (int64_t source = first; source < chunks + first + length; ++source) {
+    if ((source - first) % length == 0) head.Reset();
+    if (inside(source)) head.Add(source, 1.0);
+    // A window that ends with its block is a whole block: the tail has it all.
+    const int64_t query = source - first - length + 1;
+    if (inside(query) && (source - first + 1) % length != 0) head.AddTo(states, query, amplitude);
+  }
+}
+
 }  // namespace
 
 void ScanConstants(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
@@ -61,16 +92,14 @@ void ScanConstants(const float* chunk_states, float* states, int64_t chunks, std
       }
       continue;
     }
-    if (term.begin != -kOpen)
-      for (int64_t chunk = std::max<int64_t>(term.begin, 0); chunk < std::min(term.end - 1, chunks);
-           ++chunk)
-        sum.Add(chunk, 1.0);
-    for (int64_t b = 0; b < chunks; ++b) {
-      if (inside(b + term.end - 1)) sum.Add(b + term.end - 1, 1.0);
-      if (term.begin != -kOpen && b > 0 && inside(b - 1 + term.begin))
-        sum.Add(b - 1 + term.begin, -1.0);
-      sum.AddTo(states, b, amplitude);
+    if (term.begin == -kOpen) {
+      for (int64_t b = 0; b < chunks; ++b) {
+        if (inside(b + term.end - 1)) sum.Add(b + term.end - 1, 1.0);
+        sum.AddTo(states, b, amplitude);
+      }
+      continue;
     }
+    ScanWindow(chunk_states, states, chunks, size, term, begin, end);
   }
 }
 

@@ -9,8 +9,8 @@
 
 // Sums of chunk states over the chunks that a far term covers, for every query chunk. chunk_states
 // and states are [chunks][size] and may not overlap; only the elements [begin, end) of each state
-// are touched, so ranges can run in parallel. Sums run in float64: a window is built by adding what
-// enters and subtracting what leaves, which in float32 would cancel.
+// are touched, so ranges can run in parallel. Sums run in float64, and none is ever made by
+// subtraction: a window is built from the states inside it.
 namespace longwave::attention {
 
 // states[b] = sum over terms of amplitude * sum of chunk_states[b + offset], offsets in

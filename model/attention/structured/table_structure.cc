@@ -208,7 +208,8 @@ SideStructure AnalyzeSide(const Side& side, const StructureOptions& options, dou
   if (runs.direct.size() <= 2) return runs;
   const auto drops = [&](SideStructure tail) {
     for (size_t offset = 1; offset < tiles.size(); ++offset)
-      if (tiles[offset].low < floor) tail.drops_small = true;
+      if (tiles[offset].mixed || !(tiles[offset].low >= floor) || tiles[offset].high < floor)
+        tail.drops_small = true;
     return tail;
   };
   SideStructure tail;
@@ -255,6 +256,7 @@ TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOp
   TableStructure table;
   table.reference = LargestFinite(bias, length);
   table.center = bias[length - 1];
+  table.threshold = options.threshold;
   table.direct.push_back(0);
   for (const bool left : {true, false}) {
     const Side side{[=](int64_t t) {
@@ -268,26 +270,16 @@ TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOp
   return table;
 }
 
-TableStructure DirectStructure(const float* bias, int64_t length) {
-  TableStructure table;
-  table.reference = LargestFinite(bias, length);
-  table.center = bias[length - 1];
-  table.all_direct = true;
-  return table;
-}
-
 double TableStructure::ErrorBound(int64_t n, double spread) const {
   double bound = 2.0 * relative_error / (1.0 - relative_error);
   if (drops_small) {
-    // StructureOptions::threshold is the same for all tables.
-    bound += static_cast<double>(n) * std::exp(spread - StructureOptions{}.threshold);
+    bound += static_cast<double>(n) * std::exp(spread - threshold + 1);
   }
   return bound;
 }
 
 int64_t TableStructure::DirectTiles(int64_t n) const {
   const int64_t chunks = (n + kChunk - 1) / kChunk;
-  if (all_direct) return chunks;
   int64_t tiles = 0;
   for (const int64_t offset : direct) tiles += std::max<int64_t>(0, chunks - std::abs(offset));
   return chunks == 0 ? 0 : (tiles + chunks - 1) / chunks;
@@ -304,18 +296,6 @@ int64_t TableStructure::StateGroups() const {
     }
   }
   return exponentials + (constants ? 1 : 0);
-}
-
-std::string TableStructure::Describe() const {
-  if (all_direct) return "all tiles direct";
-  int64_t constants = 0;
-  for (const FarTerm& term : terms) constants += term.rate == 0.0 ? 1 : 0;
-  std::string text =
-      std::to_string(direct.size()) + " direct tile offsets of " + std::to_string(kChunk);
-  if (constants > 0) text += ", " + std::to_string(constants) + " constant runs";
-  const int64_t exponentials = static_cast<int64_t>(terms.size()) - constants;
-  if (exponentials > 0) text += ", " + std::to_string(exponentials) + " exponentials";
-  return text;
 }
 
 }  // namespace longwave::attention

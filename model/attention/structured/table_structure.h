@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <string>
 #include <vector>
 
 // What a relative bias table of one head looks like in pieces that cost a constant per token.
@@ -26,16 +25,16 @@ struct FarTerm {
 };
 
 // Certificate: with non-negative features, weights off by a relative eps move the output by at most
-// 2 eps / (1 - eps) max|v|. Weights below exp(b_0 - threshold) may be off by anything up to
-// themselves; they add at most n exp(-threshold + spread) max|v|, where spread is the largest
-// log-ratio of two keys' features for one query.
+// 2 eps / (1 - eps) max|v|. Weights below exp(b_0 - threshold), forbidden ones among them, may
+// become anything up to e times that; they add at most n exp(1 - threshold + spread) max|v|, where
+// spread is the largest log-ratio of two keys' features for one query.
 struct TableStructure {
   double reference = 0.0;       // the largest finite b: exp(b - reference) is at most 1
   double center = 0.0;          // b_0
   double relative_error = 0.0;  // eps
+  double threshold = 0.0;       // of drops_small, below b_0
   bool drops_small = false;     // whether the threshold was used
   int64_t max_tokens = kOpen;   // holds for sequences up to this length
-  bool all_direct = false;      // every tile is direct; `direct` and `terms` are empty
   std::vector<int64_t> direct;  // offsets of direct tiles, ascending; offset 0 always
   std::vector<FarTerm> terms;   // terms with a rate are open
 
@@ -49,17 +48,15 @@ struct TableStructure {
   // Groups of terms that need a state of their own: all constants together, each exponential rate
   // and side alone.
   int64_t StateGroups() const;
-
-  // One line for people: "near band of 5 tiles, 2 constant runs".
-  std::string Describe() const;
 };
 
 struct StructureOptions {
   // Largest relative error of a weight that a term may replace.
   double relative_error = 4e-6;
 
-  // Weights below exp(b_0 - threshold) may be dropped.
-  double threshold = 80.0;
+  // Weights below exp(b_0 - threshold) may be replaced. Up to 64, float32 rounds b to 2e-6: ALiBi
+  // stays within relative_error.
+  double threshold = 63.0;
 
   // Most exponentials per side for a smooth far field; 0: none, only exact structure.
   int max_exponentials = 0;
@@ -69,9 +66,6 @@ struct StructureOptions {
 // is legal except at t = 0. Always succeeds: a table without structure has every tile direct.
 // Linear in L, but for exponentials.
 TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOptions& options);
-
-// The structure in which every tile is direct: exact for any table.
-TableStructure DirectStructure(const float* bias, int64_t length);
 
 }  // namespace longwave::attention
 
