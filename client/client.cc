@@ -145,6 +145,22 @@ class GrpcClient final : public Client {
     return FromModelInfo(response.model());
   }
 
+  absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
+      const ModelId& model, const std::vector<int64_t>& lengths) override {
+    grpc::ClientContext context;
+    SetDeadline(options_.timeout, context);
+    v1::PlanAttentionRequest request;
+    request.set_name(model.name);
+    request.set_version(model.version);
+    request.mutable_lengths()->Assign(lengths.begin(), lengths.end());
+    v1::PlanAttentionResponse response;
+    const grpc::Status status = models_->PlanAttention(&context, request, &response);
+    if (!status.ok()) return FromGrpc(status);
+    std::vector<AttentionPlan> plans;
+    for (const v1::AttentionPlan& plan : response.plans()) plans.push_back(FromAttentionPlan(plan));
+    return plans;
+  }
+
   absl::Status CheckHealth(absl::string_view service) override {
     grpc::ClientContext context;
     SetDeadline(options_.timeout, context);

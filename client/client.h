@@ -92,6 +92,11 @@ class Client {
   // One model; version 0 is the newest. NOT_FOUND when it is not loaded. Blocks.
   virtual absl::StatusOr<ModelInfo> GetModel(const ModelId& model) = 0;
 
+  // How the model's attention would be computed for sequences of these lengths (1 to 64 of them),
+  // and why; nothing is run. INVALID_ARGUMENT for a length that the model does not take. Blocks.
+  virtual absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
+      const ModelId& model, const std::vector<int64_t>& lengths) = 0;
+
   // OK when `service` ("": the server as a whole) is SERVING; UNAVAILABLE when it is not or nobody
   // answers; NOT_FOUND when the server does not know the service. Blocks.
   virtual absl::Status CheckHealth(absl::string_view service) = 0;

@@ -232,4 +232,16 @@ ModelInfo FromModelInfo(const v1::ModelInfo& info) {
   return out;
 }
 
+AttentionPlan FromAttentionPlan(const v1::AttentionPlan& plan) {
+  AttentionPlan result;
+  result.layers.assign(plan.layers().begin(), plan.layers().end());
+  result.heads.assign(plan.heads().begin(), plan.heads().end());
+  result.lengths.assign(plan.lengths().begin(), plan.lengths().end());
+  result.algorithm = plan.algorithm();
+  result.reason = plan.reason();
+  result.error_bound = plan.error_bound();
+  result.predicted_ms = plan.predicted_ms();
+  return result;
+}
+
 }  // namespace longwave::client

@@ -34,6 +34,7 @@ ModelId FromModelSpec(const v1::ModelSpec& spec);
 Usage FromUsage(const v1::Usage& usage);
 Timing FromTiming(const v1::Timing& timing);
 ModelInfo FromModelInfo(const v1::ModelInfo& info);
+AttentionPlan FromAttentionPlan(const v1::AttentionPlan& plan);
 
 }  // namespace longwave::client
 

@@ -140,6 +140,17 @@ struct ModelInfo {
   std::vector<ClassificationHead> heads;
 };
 
+// Layers, heads and lengths of a model whose attention is computed in one way.
+struct AttentionPlan {
+  std::vector<int> layers;
+  std::vector<int> heads;
+  std::vector<int64_t> lengths;  // tokens
+  std::string algorithm;
+  std::string reason;       // for people
+  double error_bound = 0;   // as a share of the largest absolute value
+  double predicted_ms = 0;  // summed over layers, heads and lengths
+};
+
 }  // namespace longwave::client
 
 #endif  // LONGWAVE_CLIENT_TYPES_H_

@@ -16,6 +16,7 @@ namespace longwave::client {
 void AddEncodeCommand(CLI::App& app, Console& console, ExitCode& exit_code);
 void AddClassifyCommand(CLI::App& app, Console& console, ExitCode& exit_code);
 void AddModelsCommand(CLI::App& app, Console& console, ExitCode& exit_code);
+void AddPlanCommand(CLI::App& app, Console& console, ExitCode& exit_code);
 void AddHealthCommand(CLI::App& app, Console& console, ExitCode& exit_code);
 
 }  // namespace longwave::client

@@ -41,6 +41,7 @@ ExitCode RunCli(const std::vector<std::string>& arguments, Console& console) {
   AddEncodeCommand(app, console, exit_code);
   AddClassifyCommand(app, console, exit_code);
   AddModelsCommand(app, console, exit_code);
+  AddPlanCommand(app, console, exit_code);
   AddHealthCommand(app, console, exit_code);
 
   try {

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "model/attention/operators.h"
 #include "model/encoder/layer.h"
 
 namespace longwave {
@@ -52,6 +53,13 @@ at::Tensor Encoder::Forward(absl::Span<const int32_t> ids,
     NormInPlace(*weights_.final_norm, config_.layer_norm_eps, x);
   }
   return x;
+}
+
+std::string Encoder::PlanAttention(size_t layer, const std::vector<int64_t>& lengths) const {
+  const LayerWeights& weights = weights_.layers[layer];
+  return attention::PlanAttention(weights.bias, lengths, weights.projection,
+                                  config_.attention.normalize, config_.attention.scale, "cpu",
+                                  "float32", /*workspace_bytes=*/0);
 }
 
 at::Tensor Encoder::Classify(size_t head, const at::Tensor& pooled) const {

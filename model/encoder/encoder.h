@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,10 @@ class Encoder {
   // pooled: [rows, E], pooled as the head's config says. Returns probabilities, float32 [rows,
   // labels].
   at::Tensor Classify(size_t head, const at::Tensor& pooled) const;
+
+  // What the planner of the attention would do in a layer for sequences of these lengths: JSON as
+  // attention::PlanAttention returns it.
+  std::string PlanAttention(size_t layer, const std::vector<int64_t>& lengths) const;
 
   const ModelConfig& config() const { return config_; }
 

@@ -7,8 +7,10 @@
 #include <map>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "model/encoder/pooling.h"
 #include "model/encoder/torch_guard.h"
+#include "model/runtime/layer_plans.h"
 
 namespace longwave {
 namespace {
@@ -87,11 +89,34 @@ void CpuModel::Forward(const PackedBatch& batch, absl::Span<const RunItem> items
   }
 }
 
-std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items) {
-  std::vector<RunResult> results(items.size());
-  const PackedBatch batch = PackItems(items, info_, results);
-  if (batch.items.empty()) return results;
+absl::StatusOr<std::vector<AttentionPlan>> CpuModel::PlanAttention(
+    absl::Span<const int64_t> lengths) const {
+  for (const int64_t length : lengths) {
+    if (length >= 1 && length <= info_.max_length) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("lengths: found ", length, ", expected 1 to ", info_.max_length, " tokens"));
+  }
+  std::vector<AttentionPlan> plans;
   const absl::Status status = GuardTorch([&] {
+    at::set_num_threads(threads_);
+    const std::vector<int64_t> list(lengths.begin(), lengths.end());
+    for (int layer = 0; layer < encoder_.config().num_hidden_layers; ++layer) {
+      AddLayerPlans(encoder_.PlanAttention(layer, list), layer, plans);
+    }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return plans;
+}
+
+std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items) {
+  // What fails here is the process's want of memory for a few words per item: nothing could be
+  // answered.
+  std::vector<RunResult> results(items.size());
+  PackedBatch batch;
+  const absl::Status status = GuardTorch([&] {
+    batch = PackItems(items, info_, results);
+    if (batch.items.empty()) return absl::OkStatus();
     // The number of threads belongs to the calling thread, so it is set in every call.
     at::set_num_threads(threads_);
     const c10::InferenceMode inference;
@@ -99,7 +124,9 @@ std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items) {
     return absl::OkStatus();
   });
   if (!status.ok()) {
-    for (const size_t item : batch.items) results[item] = RunResult{status, 0, 0, {}};
+    for (RunResult& result : results) {
+      if (result.status.ok()) result = RunResult{status, 0, 0, {}};
+    }
   }
   return results;
 }

@@ -24,6 +24,8 @@ class CpuModel : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
+      absl::Span<const int64_t> lengths) const override;
   std::vector<RunResult> Run(absl::Span<const RunItem> items) override;
 
  private:

@@ -8,6 +8,7 @@
 #include "model/checkpoint/safetensors.h"
 #include "model/encoder/encoder.h"
 #include "model/encoder/load_weights.h"
+#include "model/encoder/torch_guard.h"
 #include "model/runtime/cpu_model.h"
 #include "model/runtime/model.h"
 #include "model/tokenizer/factory.h"
@@ -41,10 +42,8 @@ int CountThreads(const Model::Options& options) {
   return cores > 0 ? cores : 1;
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& folder,
-                                                   const Options& options) {
+absl::StatusOr<std::unique_ptr<Model>> LoadChecked(const std::string& folder,
+                                                   const Model::Options& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   absl::StatusOr<ModelConfig> config = LoadModelConfig(folder);
   if (!config.ok()) return config.status();
@@ -58,6 +57,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& folder,
   return std::make_unique<CpuModel>(std::move(info), *std::move(tokenizer),
                                     Encoder(*std::move(config), *std::move(weights)),
                                     CountThreads(options));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& folder,
+                                                   const Options& options) {
+  absl::StatusOr<std::unique_ptr<Model>> model = absl::UnknownError("not loaded");
+  const absl::Status status = GuardTorch([&] {
+    model = LoadChecked(folder, options);
+    return model.status();
+  });
+  if (!status.ok()) return status;
+  return model;
 }
 
 }  // namespace longwave

@@ -61,6 +61,17 @@ struct RunResult {
   std::vector<float> values;  // empty unless status is OK
 };
 
+// Layers, heads and lengths whose attention is computed in one way.
+struct AttentionPlan {
+  std::vector<int> layers;       // ascending
+  std::vector<int> heads;        // ascending
+  std::vector<int64_t> lengths;  // in the caller's order
+  std::string algorithm;
+  std::string reason;       // for people
+  double error_bound = 0;   // as a share of max|v|
+  double predicted_ms = 0;  // summed over layers, heads and lengths
+};
+
 // A trained model on a device: packed batch in, vectors out.
 //
 // Thread-compatible for Run (one caller at a time), thread-safe for everything else.
@@ -86,6 +97,12 @@ class Model {
 
   virtual const ModelInfo& info() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
+
+  // How the attention of sequences of these lengths would be computed, without running it. Every
+  // combination of layer, head and length is in exactly one plan. INVALID_ARGUMENT when a length is
+  // not in [1, max_length].
+  virtual absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
+      absl::Span<const int64_t> lengths) const = 0;
 
   // Runs all items as one packed batch, without padding; returns one result per item, in order.
   // Blocks for the whole forward pass. Never throws. Results do not depend on who shared the batch

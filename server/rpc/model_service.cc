@@ -1,9 +1,18 @@
 #include "server/rpc/model_service.h"
 
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "server/rpc/response_conversion.h"
 #include "server/rpc/status.h"
 
 namespace longwave {
+namespace {
+
+// As model.proto says.
+constexpr int kMaxPlanLengths = 64;
+
+}  // namespace
 
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const v1::ListModelsRequest* /*request*/,
@@ -28,6 +37,31 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
   if (model.ok()) *response->mutable_model() = MakeModelInfo(**model);
   reactor->Finish(ToGrpcStatus(model.status()));
   return reactor;
+}
+
+grpc::ServerUnaryReactor* ModelService::PlanAttention(grpc::CallbackServerContext* context,
+                                                      const v1::PlanAttentionRequest* request,
+                                                      v1::PlanAttentionResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(Plan(*request, *response)));
+  return reactor;
+}
+
+absl::Status ModelService::Plan(const v1::PlanAttentionRequest& request,
+                                v1::PlanAttentionResponse& response) const {
+  if (request.name().empty()) return absl::InvalidArgumentError("name: required");
+  if (request.lengths().empty() || request.lengths_size() > kMaxPlanLengths) {
+    return absl::InvalidArgumentError(absl::StrCat("lengths: found ", request.lengths_size(),
+                                                   ", expected 1 to ", kMaxPlanLengths));
+  }
+  const absl::StatusOr<const ServedModel*> model =
+      catalog_->Find(request.name(), request.version());
+  if (!model.ok()) return model.status();
+  const absl::StatusOr<std::vector<AttentionPlan>> plans =
+      (*model)->model->PlanAttention(request.lengths());
+  if (!plans.ok()) return plans.status();
+  for (const AttentionPlan& plan : *plans) *response.add_plans() = MakeAttentionPlan(plan);
+  return absl::OkStatus();
 }
 
 }  // namespace longwave

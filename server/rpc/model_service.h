@@ -20,7 +20,14 @@ class ModelService final : public v1::ModelService::CallbackService {
                                      const v1::GetModelRequest* request,
                                      v1::GetModelResponse* response) override;
 
+  grpc::ServerUnaryReactor* PlanAttention(grpc::CallbackServerContext* context,
+                                          const v1::PlanAttentionRequest* request,
+                                          v1::PlanAttentionResponse* response) override;
+
  private:
+  absl::Status Plan(const v1::PlanAttentionRequest& request,
+                    v1::PlanAttentionResponse& response) const;
+
   const ModelCatalog* const catalog_;
 };
 

@@ -147,4 +147,16 @@ v1::ModelInfo MakeModelInfo(const ServedModel& model) {
   return message;
 }
 
+v1::AttentionPlan MakeAttentionPlan(const AttentionPlan& plan) {
+  v1::AttentionPlan message;
+  message.mutable_layers()->Assign(plan.layers.begin(), plan.layers.end());
+  message.mutable_heads()->Assign(plan.heads.begin(), plan.heads.end());
+  message.mutable_lengths()->Assign(plan.lengths.begin(), plan.lengths.end());
+  message.set_algorithm(plan.algorithm);
+  message.set_reason(plan.reason);
+  message.set_error_bound(plan.error_bound);
+  message.set_predicted_ms(plan.predicted_ms);
+  return message;
+}
+
 }  // namespace longwave

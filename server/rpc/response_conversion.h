@@ -43,6 +43,8 @@ v1::ModelSpec MakeModelSpec(const ServedModel& model);
 
 v1::ModelInfo MakeModelInfo(const ServedModel& model);
 
+v1::AttentionPlan MakeAttentionPlan(const AttentionPlan& plan);
+
 }  // namespace longwave
 
 #endif  // LONGWAVE_SERVER_RPC_RESPONSE_CONVERSION_H_

@@ -24,6 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
+using ::testing::Not;
 
 struct Finished {
   ExitCode code;
@@ -227,6 +228,21 @@ TEST_F(CliTest, HealthIsAProbe) {
   EXPECT_THAT(run.err, HasSubstr("NOT_SERVING"));
   server_.Stop();
   EXPECT_EQ(Ask({"health"}).code, ExitCode::kUnavailable);
+}
+
+TEST_F(CliTest, ExplainsThePlanOfTheAttention) {
+  Finished run = Ask({"plan", "toy", "--n=700"});
+  EXPECT_EQ(run.code, ExitCode::kOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("0-2, 5"));
+  EXPECT_THAT(run.out, HasSubstr("12.5 ms"));
+  EXPECT_THAT(run.out, HasSubstr("structured: fastest"));
+  // The toy model takes 1,000 tokens: of the usual lengths only 512.
+  run = Ask({"plan", "toy", "--json"});
+  EXPECT_THAT(run.out, HasSubstr("512"));
+  EXPECT_THAT(run.out, Not(HasSubstr("4096")));
+  EXPECT_EQ(Ask({"plan", "other", "--n=5"}).code, ExitCode::kRefused);
+  EXPECT_EQ(Ask({"plan"}).code, ExitCode::kUsage);
+  EXPECT_EQ(Ask({"plan", "toy", "--n=0"}).code, ExitCode::kUsage);
 }
 
 TEST_F(CliTest, ListsModels) {

@@ -269,6 +269,22 @@ class FakeServer::Models final : public v1::ModelService::Service {
     *response->mutable_model() = ToyModel(kVersion);
     return grpc::Status::OK;
   }
+
+  grpc::Status PlanAttention(grpc::ServerContext*, const v1::PlanAttentionRequest* request,
+                             v1::PlanAttentionResponse* response) override {
+    if (request->name() != "toy") {
+      return {grpc::StatusCode::NOT_FOUND, absl::StrCat("no model '", request->name(), "'")};
+    }
+    v1::AttentionPlan* plan = response->add_plans();
+    for (const int layer : {0, 1, 2, 5}) plan->add_layers(layer);
+    plan->add_heads(0);
+    *plan->mutable_lengths() = request->lengths();
+    plan->set_algorithm("structured");
+    plan->set_reason("fastest");
+    plan->set_error_bound(1e-6);
+    plan->set_predicted_ms(12.5);
+    return grpc::Status::OK;
+  }
 };
 
 FakeServer::FakeServer()

@@ -244,6 +244,26 @@ TEST(ModelTest, WhatIsNotFiniteIsNotAnAnswer) {
   for (const int i : {1, 3}) EXPECT_TRUE(results[i].status.ok()) << results[i].status;
 }
 
+TEST(ModelTest, PlansEveryLayerHeadAndLengthOnce) {
+  const std::unique_ptr<Model> model = LoadSmallModel();
+  const ModelConfig config = testing::SmallModelConfig();
+  const std::vector<int64_t> lengths = {1, 60, model->info().max_length};
+  const auto plans = model->PlanAttention(lengths);
+  ASSERT_TRUE(plans.ok()) << plans.status();
+  size_t combinations = 0;
+  for (const AttentionPlan& plan : *plans) {
+    combinations += plan.layers.size() * plan.heads.size() * plan.lengths.size();
+    EXPECT_FALSE(plan.algorithm.empty());
+    EXPECT_FALSE(plan.reason.empty());
+    EXPECT_GT(plan.predicted_ms, 0);
+    EXPECT_LE(plan.error_bound, 1e-5);
+  }
+  EXPECT_EQ(combinations, lengths.size() * config.num_hidden_layers * config.num_attention_heads);
+  EXPECT_EQ(model->PlanAttention({0}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(model->PlanAttention({model->info().max_length + 1}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ModelTest, IsDeterministic) {
   const auto model = LoadSmallModel();
   const auto sequences = RandomSequences({100, 7});

@@ -149,6 +149,31 @@ TEST_F(EncodeTest, UnequalRequestsShareABatchWhileTheModelIsBusy) {
   EXPECT_THAT(model().batch_sizes(), ElementsAre(1, 3));
 }
 
+TEST_F(EncodeTest, ExplainsThePlanOfTheAttention) {
+  StartServer();
+  const auto plan = [&](const std::string& name, std::vector<int64_t> lengths) {
+    grpc::ClientContext context;
+    v1::PlanAttentionRequest request;
+    request.set_name(name);
+    request.mutable_lengths()->Assign(lengths.begin(), lengths.end());
+    v1::PlanAttentionResponse response;
+    const grpc::Status status = model_stub_->PlanAttention(&context, request, &response);
+    return std::pair(status.error_code(), response);
+  };
+  const auto [code, response] = plan("fake", {7, 100});
+  ASSERT_EQ(code, grpc::StatusCode::OK);
+  ASSERT_EQ(response.plans_size(), 1);
+  EXPECT_THAT(response.plans(0).layers(), ElementsAre(0));
+  EXPECT_THAT(response.plans(0).heads(), ElementsAre(0, 1));
+  EXPECT_THAT(response.plans(0).lengths(), ElementsAre(7, 100));
+  EXPECT_EQ(response.plans(0).algorithm(), "fake");
+  EXPECT_EQ(response.plans(0).predicted_ms(), 2.5);
+  EXPECT_EQ(plan("absent", {7}).first, grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(plan("fake", {FakeModel::kMaxLength + 1}).first, grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(plan("fake", {}).first, grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(plan("fake", std::vector<int64_t>(65, 1)).first, grpc::StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(EncodeTest, ListsAndDescribesItsModels) {
   repository_.MakeFolder("a/2");
   repository_.MakeFolder("b/1");

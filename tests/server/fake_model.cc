@@ -49,6 +49,17 @@ RunResult FakeModel::RunOne(const RunItem& item) const {
   return result;
 }
 
+absl::StatusOr<std::vector<AttentionPlan>> FakeModel::PlanAttention(
+    absl::Span<const int64_t> lengths) const {
+  for (const int64_t length : lengths) {
+    if (length < 1 || length > info_.max_length) {
+      return absl::InvalidArgumentError("lengths: out of range");
+    }
+  }
+  return std::vector<AttentionPlan>{
+      {{0}, {0, 1}, {lengths.begin(), lengths.end()}, "fake", "the only one", 1e-6, 2.5}};
+}
+
 std::vector<RunResult> FakeModel::Run(absl::Span<const RunItem> items) {
   std::function<absl::Status(const RunItem&)> fault;
   {

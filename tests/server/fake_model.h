@@ -29,6 +29,10 @@ class FakeModel final : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
+
+  // One plan for layer 0, its heads 0 and 1 and all lengths, by the algorithm "fake".
+  absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
+      absl::Span<const int64_t> lengths) const override;
   std::vector<RunResult> Run(absl::Span<const RunItem> items) override;
 
   // Row `row` of what kEncode without pooling and normalisation gives for `tokens`; with pooling,
