@@ -53,9 +53,11 @@ c10::intrusive_ptr<attention::RelativeBias> ReadBias(const std::string& prefix,
   if (!table.defined()) return {};
   try {
     // Its constructor knows which values are legal.
-    return c10::make_intrusive<attention::RelativeBias>(
+    auto bias = c10::make_intrusive<attention::RelativeBias>(
         table, std::string(Name(config.attention.feature_map)), config.attention.causal,
         config.max_length, kTolerance);
+    bias->structures();  // analysed here, so that no request pays for it
+    return bias;
   } catch (const c10::Error& error) {
     reader.Fail(name, error.what_without_backtrace());
     return {};
