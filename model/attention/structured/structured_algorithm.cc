@@ -22,8 +22,7 @@ namespace {
 // exponents: 1e-5 was measured at 130.
 double Rounding(const Shape& shape) { return 5e-7 + 1e-7 * shape.range.exponent; }
 
-// Sequences of so many chunks use all threads for one head at a time; shorter ones share them out
-// by heads.
+// Sequences of so many chunks may use all threads for one head at a time.
 constexpr int64_t kLongChunks = 64;
 
 ChunkShape ShapeOf(const Problem& problem) {
@@ -134,11 +133,17 @@ class ChunkedAlgorithm final : public Algorithm {
       failed.emplace_back(sequence, head);
     };
 
+    // Whole heads to every thread need no barriers; all threads on one head only where heads cannot
+    // be shared out evenly.
+    const int64_t threads = at::get_num_threads();
+    const int64_t count =
+        static_cast<int64_t>(part.sequences.size()) * (part.head_end - part.head_begin);
+    const bool even = count >= 4 * threads || count % threads == 0;
     Workspace shared;
     std::vector<std::pair<Sequence, int64_t>> tasks;
     for (const Sequence& sequence : part.sequences) {
       if (sequence.length == 0) continue;
-      const bool is_long = sequence.length >= kLongChunks * kChunk;
+      const bool is_long = !even && sequence.length >= kLongChunks * kChunk;
       for (int64_t head = part.head_begin; head < part.head_end; ++head) {
         if (is_long) {
           solve(sequence, head, Threading::kParallel, shared);
@@ -148,12 +153,11 @@ class ChunkedAlgorithm final : public Algorithm {
       }
     }
     std::atomic<size_t> next{0};
-    at::parallel_for(
-        0, std::min<int64_t>(at::get_num_threads(), tasks.size()), 1, [&](int64_t, int64_t) {
-          Workspace workspace;
-          for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
-            solve(tasks[task].first, tasks[task].second, Threading::kSerial, workspace);
-        });
+    at::parallel_for(0, std::min<int64_t>(threads, tasks.size()), 1, [&](int64_t, int64_t) {
+      Workspace workspace;
+      for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
+        solve(tasks[task].first, tasks[task].second, Threading::kSerial, workspace);
+    });
     tensors.Store();
     if (failed.empty()) return;
     TORCH_CHECK_VALUE(on_doubt == OnDoubt::kRepair, "algorithm: \"", name(),
