@@ -35,8 +35,7 @@ using ModelLoader =
 // expected:
 //   NOT_FOUND         the repository is not there, is not a folder, or holds no model
 //   INVALID_ARGUMENT  a model's name that is not 1 to 128 of [A-Za-z0-9._-], a model without a
-//   version, a version that is not
-//                     a positive number
+//                     version, a version that is not a positive number
 absl::StatusOr<std::vector<ModelFolder>> ScanRepository(const std::string& repository);
 
 // Scans a repository and loads all of it, in the same order. Blocks. The first error ends it; an
