@@ -77,7 +77,7 @@ def test_unknown_model_version_and_head(wire, inference, code_of):
     )
     assert code == grpc.StatusCode.NOT_FOUND and "9" in details
     code, details = code_of(inference.Classify, classify_request(wire, item, head="shape"))
-    assert code in (INVALID, grpc.StatusCode.NOT_FOUND) and "shape" in details
+    assert code == INVALID and "shape" in details
 
 
 def test_requests_that_can_never_work(wire, inference, code_of):
@@ -90,7 +90,7 @@ def test_requests_that_can_never_work(wire, inference, code_of):
         inference.Classify,
         classify_request(wire, item, truncation={"max_tokens": MAX_LENGTH + 1}),
     )
-    assert "max_tokens" in details
+    assert code == INVALID and "max_tokens" in details
     code, details = code_of(
         inference.Encode,
         wire.inference.EncodeRequest(
@@ -106,7 +106,7 @@ def test_a_hundred_thousand_inputs(wire, inference, code_of):
     for _ in range(100_000):
         request.inputs.add(text=b"a")
     code, details = code_of(inference.Classify, request)
-    assert code in (INVALID, grpc.StatusCode.OUT_OF_RANGE)
+    assert code == INVALID
     assert "100000" in details and "2048" in details
 
 

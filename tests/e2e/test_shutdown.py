@@ -1,15 +1,25 @@
 """SIGTERM: not serving any more, what is inside is answered, exit code 0."""
 
+import re
+import time
+
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import longwave
+from harness import PATIENCE_S, longwave
 
 TOKENS = 40_000  # enough work to be inside when the signal comes
 LONG_DOCUMENT = b"x" * (TOKENS - 1)
 
 
-def in_flight(server) -> float:
-    return server.scrape()["longwave_requests_in_flight"][frozenset()]
+def await_arrival(server, answers) -> None:
+    """Returns when the server has every request, answered ones too; some must be left to answer."""
+    give_up = time.monotonic() + PATIENCE_S
+    arrived = 0
+    while arrived < len(answers):
+        assert time.monotonic() < give_up, f"{arrived} of {len(answers)} requests arrived"
+        arrived = sum(answer.done() for answer in answers)  # before the scrape: none counts twice
+        arrived += server.scrape()["longwave_requests_in_flight"][frozenset()]
+    assert not all(answer.done() for answer in answers), "too little work for this machine"
 
 
 def test_an_idle_server_stops_at_once(start_server):
@@ -27,9 +37,8 @@ def test_requests_inside_are_answered(wire, start_server):
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         stub = wire.inference_grpc.InferenceServiceStub(channel)
         request = wire.inference.ClassifyRequest(inputs=[wire.inference.Input(raw=LONG_DOCUMENT)])
-        answers = [stub.Classify.future(request, timeout=60) for _ in range(2)]
-        while in_flight(server) < len(answers):
-            assert not any(answer.done() for answer in answers), "answered before the signal"
+        answers = [stub.Classify.future(request, timeout=60) for _ in range(4)]
+        await_arrival(server, answers)
         server.process.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         for answer in answers:
@@ -42,11 +51,15 @@ def test_what_does_not_end_in_time_is_dropped(wire, start_server):
     with server.channel() as channel:
         stub = wire.inference_grpc.InferenceServiceStub(channel)
         request = wire.inference.ClassifyRequest(inputs=[wire.inference.Input(raw=LONG_DOCUMENT)])
-        answers = [stub.Classify.future(request, timeout=60) for _ in range(4)]
-        while in_flight(server) < len(answers):
-            pass
+        answers = [stub.Classify.future(request, timeout=60) for _ in range(8)]
+        await_arrival(server, answers)
         assert server.terminate() == 3
-        assert grpc.StatusCode.UNAVAILABLE in {answer.code() for answer in answers} or any(
-            answer.code() == grpc.StatusCode.CANCELLED for answer in answers
-        )
-    assert "4 requests were not answered" in server.log()
+        codes = [answer.code() for answer in answers]
+    assert set(codes) <= {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+    }
+    dropped = sum(code != grpc.StatusCode.OK for code in codes)
+    (late,) = re.findall(r"(\d+) requests were not answered", server.log())
+    assert 1 <= dropped <= int(late) <= len(answers)  # one may still end while connections close
