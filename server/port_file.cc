@@ -28,4 +28,14 @@ absl::Status WritePortFile(const std::string& path, int grpc_port, int metrics_p
   return absl::OkStatus();
 }
 
+absl::Status RemovePortFile(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) {
+    return absl::InternalError(
+        absl::StrCat("port file: cannot remove ", path, ": ", error.message()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace longwave

@@ -62,6 +62,19 @@ TEST(PortFileTest, SaysWhereItCannotWrite) {
   EXPECT_THAT(std::string(status.message()), HasSubstr(path));
 }
 
+TEST(PortFileTest, RemovesWhatIsThere) {
+  ScratchFolder scratch;
+  const std::string path = scratch.path() + "/ports";
+  ASSERT_TRUE(WritePortFile(path, 1, 2).ok());
+  EXPECT_TRUE(RemovePortFile(path).ok());
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(RemovePortFile(path).ok());
+  const absl::Status status =
+      RemovePortFile(std::filesystem::path(scratch.MakeFolder("full/x")).parent_path().string());
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("full"));
+}
+
 TEST_F(ServerTest, TheBannerNamesModelsAndBoundPorts) {
   options_.metrics_listen = "127.0.0.1:0";
   StartServer();
