@@ -31,7 +31,7 @@ std::string Banner(const Server& server, const Server::Options& options) {
   absl::StrAppendFormat(&text, kRow, "MODEL", "VERSION", "DEVICE", "PARAMETERS", "MAX TOKENS",
                         "SERVES");
   for (const ServedModel& model : server.models()) {
-    const ModelInfo& info = model.model->info();
+    const ModelInfo& info = model.info;
     absl::StrAppendFormat(&text, kRow, model.name, absl::StrCat(model.version), info.device,
                           absl::StrCat(info.parameters), absl::StrCat(info.max_length),
                           Tasks(info));

@@ -5,6 +5,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <optional>
@@ -34,6 +35,11 @@ struct Worker {
   std::unique_ptr<Batcher> batcher;  // after the executor that it uses
 };
 
+ModelInfo LimitLength(ModelInfo info, int64_t max_input_tokens) {
+  if (max_input_tokens > 0) info.max_length = std::min(info.max_length, max_input_tokens);
+  return info;
+}
+
 }  // namespace
 
 // In the order of construction; destroyed in reverse, so that nothing outlives what it points to.
@@ -41,7 +47,7 @@ struct Server::Parts {
   Options options;
   const Clock* clock = nullptr;
   Metrics metrics;
-  RequestGate gate;
+  std::optional<RequestGate> gate;
   std::vector<LoadedModel> models;
   std::optional<ModelCatalog> catalog;
   std::optional<InferenceService> inference;
@@ -61,6 +67,16 @@ absl::Status Server::Options::Validate() const {
     return absl::InvalidArgumentError(absl::StrCat("max_message_bytes: found ", max_message_bytes,
                                                    ", expected 1 to ",
                                                    std::numeric_limits<int>::max()));
+  }
+  if (max_in_flight_bytes < max_message_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("max_in_flight_bytes: found ",
+                                                   max_in_flight_bytes, ", expected at least the ",
+                                                   max_message_bytes, " of max_message_bytes"));
+  }
+  if (limits.max_input_tokens < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_input_tokens: found ",
+                                                   limits.max_input_tokens,
+                                                   ", expected at least 1, or 0 for none"));
   }
   if (limits.max_inputs < 1) {
     return absl::InvalidArgumentError(
@@ -82,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
   auto parts = std::make_unique<Parts>();
   parts->options = options;
   parts->clock = clock;
+  parts->gate.emplace(options.max_in_flight_bytes);
 
   absl::StatusOr<std::vector<LoadedModel>> models =
       LoadRepository(options.model_repository, loader);
@@ -103,17 +120,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
         Batcher::Create(options.batching, worker.executor.get(), clock, metrics);
     if (!batcher.ok()) return batcher.status();
     worker.batcher = *std::move(batcher);
-    served.push_back({loaded.name, loaded.version, &model, worker.batcher.get(), metrics});
+    served.push_back({loaded.name, loaded.version, &model, worker.batcher.get(), metrics,
+                      LimitLength(model.info(), options.limits.max_input_tokens)});
+    const int64_t max_length = served.back().info.max_length;
     parts->workers.push_back(std::move(worker));
-    if (model.info().max_length > options.batching.max_queue_tokens) {
+    if (max_length > options.batching.max_queue_tokens) {
       spdlog::warn(
           "model {} version {} takes {} tokens, but the queue holds {}: longer inputs are refused",
-          loaded.name, loaded.version, model.info().max_length, options.batching.max_queue_tokens);
+          loaded.name, loaded.version, max_length, options.batching.max_queue_tokens);
     }
   }
   parts->catalog.emplace(std::move(served));
   parts->inference.emplace(
-      ServiceContext{&*parts->catalog, &parts->metrics, &parts->gate, clock, options.limits});
+      ServiceContext{&*parts->catalog, &parts->metrics, &*parts->gate, clock, options.limits});
   parts->model_service.emplace(&*parts->catalog);
   return absl::WrapUnique(new Server(std::move(parts)));
 }
@@ -155,8 +174,8 @@ absl::Status Server::Shutdown(absl::Duration drain) {
   if (std::exchange(parts_->shut_down, true)) return absl::OkStatus();
   const absl::Time deadline = parts_->clock->Now() + drain;
   if (parts_->grpc != nullptr) parts_->grpc->GetHealthCheckService()->Shutdown();
-  parts_->gate.Close();
-  const int64_t left = parts_->gate.AwaitEmpty(*parts_->clock, deadline);
+  parts_->gate->Close();
+  const int64_t left = parts_->gate->AwaitEmpty(*parts_->clock, deadline);
   absl::Status status;
   if (left > 0) {
     status = absl::DeadlineExceededError(

@@ -41,6 +41,10 @@ class Server {
     // Largest request message in bytes, 1 to 2^31 - 1.
     int64_t max_message_bytes = 64 << 20;
 
+    // Bytes of all request messages being served; beyond, requests are RESOURCE_EXHAUSTED. At
+    // least max_message_bytes.
+    int64_t max_in_flight_bytes = int64_t{1} << 30;
+
     // Of one request.
     RequestLimits limits;
 

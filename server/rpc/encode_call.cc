@@ -6,7 +6,8 @@ namespace longwave {
 
 EncodeCall::EncodeCall(const ServiceContext& service, const grpc::CallbackServerContext& context,
                        const v1::EncodeRequest& request, v1::EncodeResponse* response)
-    : UnaryCall(service, Rpc::kEncode, context, request.model(), request.inputs()),
+    : UnaryCall(service, Rpc::kEncode, context, static_cast<int64_t>(request.ByteSizeLong()),
+                request.model(), request.inputs()),
       request_(request),
       response_(response) {}
 
@@ -16,7 +17,7 @@ absl::StatusOr<RequestOptions> EncodeCall::ConvertOptions(const ModelInfo& model
 
 absl::Status EncodeCall::CheckResponseSize(int64_t inputs, int64_t tokens) {
   const int64_t rows = options().run.pooling == Pooling::kNone ? tokens : inputs;
-  return CheckEncodeResponseSize(rows, inputs, model().model->info().hidden_size, options().format,
+  return CheckEncodeResponseSize(rows, inputs, model().info.hidden_size, options().format,
                                  limits().max_response_bytes);
 }
 

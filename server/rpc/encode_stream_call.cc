@@ -35,10 +35,11 @@ absl::Status EncodeStreamCall::Admit() {
   if (!model.ok()) return model.status();
   model_ = *model;
   scope_.set_model(*model_);
+  status = scope_.HoldBytes(static_cast<int64_t>(request_.ByteSizeLong()));
+  if (!status.ok()) return status;
   status = CheckInputCount(request_.inputs_size(), service_.limits.max_inputs);
   if (!status.ok()) return status;
-  absl::StatusOr<RequestOptions> options =
-      ConvertEncodeOptions(request_.options(), model_->model->info());
+  absl::StatusOr<RequestOptions> options = ConvertEncodeOptions(request_.options(), model_->info);
   if (!options.ok()) return options.status();
   options_ = *options;
   absl::StatusOr<int64_t> chunk = ConvertMaxChunkBytes(request_.max_chunk_bytes());
@@ -53,7 +54,7 @@ int64_t EncodeStreamCall::WindowBytes() const {
 }
 
 absl::Status EncodeStreamCall::FillWindow() {
-  const int64_t row_bytes = model_->model->info().hidden_size * static_cast<int64_t>(sizeof(float));
+  const int64_t row_bytes = model_->info.hidden_size * static_cast<int64_t>(sizeof(float));
   for (; next_input_ < request_.inputs_size(); ++next_input_) {
     if (!staged_) {
       const absl::Time start = service_.clock->Now();
@@ -149,7 +150,6 @@ void EncodeStreamCall::OnWriteDone(bool ok) {
 void EncodeStreamCall::CloseInput() {
   ++closed_inputs_;
   scope_.metrics().OnInputsDone(closing_->outcome.result.status.code(), 1);
-  scope_.LogIfInternal(closing_->outcome.result.status);
   {
     absl::MutexLock lock(&mutex_);
     if (auto open = open_.find(closing_->index); open != open_.end()) {
@@ -164,6 +164,7 @@ void EncodeStreamCall::Drive() {
   bool finished = false;
   bool waiting = false;
   const absl::Status status = CatchExceptions([&]() -> absl::Status {
+    bool first_chunk = false;
     {
       absl::MutexLock lock(&mutex_);
       if (cancelled_) return scope_.CancelledStatus();
@@ -174,10 +175,12 @@ void EncodeStreamCall::Drive() {
         if (finished || waiting) return absl::OkStatus();
         closing_ = std::move(done_.front());
         done_.pop_front();
+        first_chunk = true;
       }
     }
-    const absl::Status& outcome = closing_->outcome.result.status;
+    absl::Status& outcome = closing_->outcome.result.status;
     if (ConcernsWholeRequest(outcome)) return outcome;
+    if (first_chunk) outcome = scope_.LogIfInternal(outcome);
     WriteChunk();
     return absl::OkStatus();
   });

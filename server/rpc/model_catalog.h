@@ -14,13 +14,16 @@
 
 namespace longwave {
 
-// A model as the RPCs see it. Points to what the server owns.
+// A model as the RPCs see it. Points to what the server owns, which lives as long as the server.
 struct ServedModel {
   std::string name;
   int64_t version = 0;
   Model* model = nullptr;
   Batcher* batcher = nullptr;
   ModelMetrics* metrics = nullptr;
+
+  // The model's, but for `max_length`: the longest sequence that the server accepts.
+  ModelInfo info;
 };
 
 // The models that requests can name. Immutable, thread-safe.

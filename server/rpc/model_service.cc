@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/request_scope.h"
 #include "server/rpc/response_conversion.h"
 #include "server/rpc/status.h"
 
@@ -43,7 +44,7 @@ grpc::ServerUnaryReactor* ModelService::PlanAttention(grpc::CallbackServerContex
                                                       const v1::PlanAttentionRequest* request,
                                                       v1::PlanAttentionResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(Plan(*request, *response)));
+  reactor->Finish(ToGrpcStatus(CatchExceptions([&] { return Plan(*request, *response); })));
   return reactor;
 }
 
@@ -57,6 +58,12 @@ absl::Status ModelService::Plan(const v1::PlanAttentionRequest& request,
   const absl::StatusOr<const ServedModel*> model =
       catalog_->Find(request.name(), request.version());
   if (!model.ok()) return model.status();
+  const int64_t max_length = (*model)->info.max_length;
+  for (const int64_t length : request.lengths()) {
+    if (length >= 1 && length <= max_length) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("lengths: found ", length, ", expected 1 to ", max_length, " tokens"));
+  }
   const absl::StatusOr<std::vector<AttentionPlan>> plans =
       (*model)->model->PlanAttention(request.lengths());
   if (!plans.ok()) return plans.status();

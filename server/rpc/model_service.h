@@ -6,7 +6,8 @@
 
 namespace longwave {
 
-// The ModelService of model.proto. Thread-safe; answers at once, while draining too.
+// The ModelService of model.proto. Thread-safe; answers while draining too. ListModels and
+// GetModel answer at once; PlanAttention computes for some milliseconds, on gRPC's thread.
 class ModelService final : public v1::ModelService::CallbackService {
  public:
   // `catalog` is not owned and must outlive this.

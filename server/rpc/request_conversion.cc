@@ -132,7 +132,7 @@ absl::StatusOr<RequestOptions> ConvertClassifyOptions(const v1::ClassifyRequest&
 absl::StatusOr<int64_t> ConvertMaxChunkBytes(int64_t max_chunk_bytes) {
   constexpr int64_t kDefault = 1 << 20;
   constexpr int64_t kMin = 4 << 10;
-  constexpr int64_t kMax = 4 << 20;
+  constexpr int64_t kMax = (4 << 20) - (64 << 10);  // room for the fields beside the payload
   if (max_chunk_bytes == 0) return kDefault;
   if (max_chunk_bytes >= kMin && max_chunk_bytes <= kMax) return max_chunk_bytes;
   return absl::InvalidArgumentError(absl::StrCat("max_chunk_bytes: found ", max_chunk_bytes,

@@ -44,18 +44,22 @@ absl::Status RequestScope::CheckAdmitted() const {
   return absl::UnavailableError("the server is draining; try another one");
 }
 
+absl::Status RequestScope::HoldBytes(int64_t bytes) {
+  absl::Status status = service_.gate->TryHold(bytes);
+  if (status.ok()) held_bytes_ = bytes;
+  return status;
+}
+
 absl::Status RequestScope::End(const absl::Status& status) {
   metrics_->OnRequestDone(rpc_, status.code(), elapsed());
   service_.metrics->OnRequestEnd();
-  if (!absl::IsInternal(status)) return status;
-  LogIfInternal(status);
-  return absl::InternalError(absl::StrCat(status.message(), " (request ", id_, ")"));
+  return LogIfInternal(status);
 }
 
-void RequestScope::LogIfInternal(const absl::Status& status) const {
-  if (absl::IsInternal(status)) {
-    spdlog::error("request {}: {}", id_, std::string(status.message()));
-  }
+absl::Status RequestScope::LogIfInternal(const absl::Status& status) const {
+  if (!absl::IsInternal(status)) return status;
+  spdlog::error("request {}: {}", id_, std::string(status.message()));
+  return absl::InternalError(absl::StrCat(status.message(), " (request ", id_, ")"));
 }
 
 absl::Status RequestScope::CancelledStatus() const {
@@ -66,7 +70,7 @@ absl::Status RequestScope::CancelledStatus() const {
 }
 
 void RequestScope::Leave() {
-  if (admitted_) service_.gate->Leave();
+  if (admitted_) service_.gate->Leave(held_bytes_);
 }
 
 absl::Status CatchExceptions(const std::function<absl::Status()>& step) {

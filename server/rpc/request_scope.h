@@ -28,17 +28,21 @@ class RequestScope {
   void set_model(const ServedModel& model) { metrics_ = model.metrics; }
   ModelMetrics& metrics() { return *metrics_; }
 
+  // Holds the bytes of the request's message until Leave(). RESOURCE_EXHAUSTED when the requests
+  // inside hold too many. At most once, when admitted.
+  absl::Status HoldBytes(int64_t bytes);
+
   // Of the server's clock.
   absl::Time deadline() const { return deadline_; }
   absl::Duration elapsed() const { return service_.clock->Now() - arrival_; }
 
   // Counts the request. Called exactly once, before the status is sent, so that a client that has
-  // its answer sees it counted. Logs an INTERNAL error, with a number that the returned status
-  // shows to the client too.
+  // its answer sees it counted. Returns what to send: LogIfInternal(status).
   absl::Status End(const absl::Status& status);
 
-  // Logs an INTERNAL error of one input.
-  void LogIfInternal(const absl::Status& status) const;
+  // Logs an INTERNAL error, of the request or of one of its inputs, under the request's number.
+  // Returns the status with that number added, so that a client can name it; any other as it is.
+  absl::Status LogIfInternal(const absl::Status& status) const;
 
   // What a request that gRPC cancelled ends with: its deadline passed, or the client gave up.
   absl::Status CancelledStatus() const;
@@ -52,6 +56,7 @@ class RequestScope {
   const absl::Time arrival_;
   const absl::Time deadline_;
   const bool admitted_;
+  int64_t held_bytes_ = 0;
   ModelMetrics* metrics_;
 };
 

@@ -125,7 +125,7 @@ v1::ModelSpec MakeModelSpec(const ServedModel& model) {
 }
 
 v1::ModelInfo MakeModelInfo(const ServedModel& model) {
-  const ModelInfo& info = model.model->info();
+  const ModelInfo& info = model.info;
   v1::ModelInfo message;
   message.set_name(model.name);
   message.set_version(model.version);

@@ -15,6 +15,9 @@ struct RequestLimits {
   // Inputs of one request.
   int64_t max_inputs = 2048;
 
+  // Tokens of one input. 0: what the model takes; never more than that.
+  int64_t max_input_tokens = 0;
+
   // Bytes of one unary response, and of the results of one stream that are being computed or wait
   // to be sent.
   int64_t max_response_bytes = 64 << 20;

@@ -16,9 +16,13 @@ grpc::ServerUnaryReactor* UnaryCall::Start(std::shared_ptr<UnaryCall> call) {
 }
 
 UnaryCall::UnaryCall(const ServiceContext& service, Rpc rpc,
-                     const grpc::CallbackServerContext& context, const v1::ModelSpec& model,
-                     const Inputs& inputs)
-    : service_(service), spec_(model), inputs_(inputs), scope_(service, rpc, context) {}
+                     const grpc::CallbackServerContext& context, int64_t request_bytes,
+                     const v1::ModelSpec& model, const Inputs& inputs)
+    : service_(service),
+      request_bytes_(request_bytes),
+      spec_(model),
+      inputs_(inputs),
+      scope_(service, rpc, context) {}
 
 absl::Status UnaryCall::Admit() {
   absl::Status status = scope_.CheckAdmitted();
@@ -27,9 +31,11 @@ absl::Status UnaryCall::Admit() {
   if (!model.ok()) return model.status();
   model_ = *model;
   scope_.set_model(*model_);
+  status = scope_.HoldBytes(request_bytes_);
+  if (!status.ok()) return status;
   status = CheckInputCount(inputs_.size(), limits().max_inputs);
   if (!status.ok()) return status;
-  absl::StatusOr<RequestOptions> options = ConvertOptions(model_->model->info());
+  absl::StatusOr<RequestOptions> options = ConvertOptions(model_->info);
   if (!options.ok()) return options.status();
   options_ = *options;
 
@@ -82,10 +88,12 @@ void UnaryCall::Complete() {
     for (const ItemOutcome& outcome : outcomes_) {
       if (ConcernsWholeRequest(outcome.result.status)) return outcome.result.status;
     }
+    for (ItemOutcome& outcome : outcomes_) {
+      outcome.result.status = scope_.LogIfInternal(outcome.result.status);
+    }
     WriteResponse(outcomes_);
     for (const ItemOutcome& outcome : outcomes_) {
       scope_.metrics().OnInputsDone(outcome.result.status.code(), 1);
-      scope_.LogIfInternal(outcome.result.status);
     }
     return absl::OkStatus();
   }));

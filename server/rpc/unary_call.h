@@ -4,6 +4,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -34,9 +35,9 @@ class UnaryCall : public grpc::ServerUnaryReactor,
  protected:
   using Inputs = google::protobuf::RepeatedPtrField<v1::Input>;
 
-  // `model` and `inputs` belong to the request message.
+  // `model` and `inputs` belong to the request message, whose size is `request_bytes`.
   UnaryCall(const ServiceContext& service, Rpc rpc, const grpc::CallbackServerContext& context,
-            const v1::ModelSpec& model, const Inputs& inputs);
+            int64_t request_bytes, const v1::ModelSpec& model, const Inputs& inputs);
 
   // Checks the request's options against the model.
   virtual absl::StatusOr<RequestOptions> ConvertOptions(const ModelInfo& model) = 0;
@@ -68,6 +69,7 @@ class UnaryCall : public grpc::ServerUnaryReactor,
   void FinishWith(const absl::Status& status);
 
   const ServiceContext& service_;
+  const int64_t request_bytes_;
   const v1::ModelSpec& spec_;
   const Inputs& inputs_;
   RequestScope scope_;

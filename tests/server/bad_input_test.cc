@@ -3,6 +3,8 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/server/server_fixture.h"
 
@@ -91,6 +93,34 @@ TEST_F(BadInputTest, TooLongIsAnErrorThatNamesTheLimit) {
   ExpectFailsAlone(Text("nine chars"), grpc::StatusCode::OUT_OF_RANGE, "10", truncation);
 }
 
+TEST_F(BadInputTest, TheServersOwnLimitOfAnInput) {
+  options_.limits.max_input_tokens = 12;
+  StartServer();
+  ExpectFailsAlone(Text("eleven char"), grpc::StatusCode::OUT_OF_RANGE, "12");
+  EXPECT_EQ(MustEncode(EncodeTexts({"ten chars."})).results(0).tokens(), 12);
+
+  v1::EncodeRequest request = EncodeTexts({std::string(50, 'x')});
+  v1::Truncation& truncation = *request.mutable_options()->mutable_truncation();
+  truncation.set_policy(v1::TRUNCATION_POLICY_TRUNCATE_END);
+  EXPECT_EQ(MustEncode(request).results(0).tokens(), 12);
+  truncation.set_max_tokens(13);
+  EXPECT_EQ(EncodeStatus(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+
+  grpc::ClientContext context;
+  v1::GetModelRequest get;
+  get.set_name("fake");
+  v1::GetModelResponse got;
+  ASSERT_TRUE(model_stub_->GetModel(&context, get, &got).ok());
+  EXPECT_EQ(got.model().max_length(), 12);
+}
+
+TEST_F(BadInputTest, TheServersLimitNeverExceedsTheModels) {
+  options_.limits.max_input_tokens = FakeModel::kMaxLength + 1;
+  StartServer();
+  ExpectFailsAlone(Text(std::string(FakeModel::kMaxLength - 1, 'x')),
+                   grpc::StatusCode::OUT_OF_RANGE, "100");
+}
+
 TEST_F(BadInputTest, TruncationHappensOnlyWhenAskedAndIsReported) {
   StartServer();
   v1::EncodeRequest request = EncodeTexts({std::string(150, 'x'), "short"});
@@ -162,6 +192,34 @@ TEST_F(BadInputTest, ARequestOverTheMessageLimit) {
   EXPECT_EQ(MustEncode(EncodeTexts({"still there"})).results_size(), 1);
 }
 
+TEST_F(BadInputTest, RequestsInsideHoldABoundedNumberOfBytes) {
+  options_.max_message_bytes = 1000;
+  options_.max_in_flight_bytes = 1000;
+  StartServer();
+  const v1::EncodeRequest request = EncodeTexts(std::vector<std::string>(6, std::string(90, 'x')));
+  model().Hold();
+  std::thread inside([&] { MustEncode(request); });
+  model().AwaitHeldBatch();
+  const grpc::Status refused = EncodeStatus(request);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("the limit is 1000"));
+  grpc::Status refused_stream;
+  EXPECT_TRUE(
+      Stream(StreamTexts(std::vector<std::string>(6, std::string(90, 'x'))), &refused_stream)
+          .empty());
+  EXPECT_EQ(refused_stream.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(
+      Metric("longwave_requests_total{code=\"RESOURCE_EXHAUSTED\",model=\"fake\",rpc=\"Encode\"}"),
+      1);
+  model().Release();
+  inside.join();
+  grpc::Status again;
+  do {  // a request is inside until gRPC has sent its answer
+    again = EncodeStatus(request);
+  } while (again.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(again.ok()) << again.error_message();
+}
+
 TEST_F(BadInputTest, AResponseOverTheLimitPointsToTheStream) {
   options_.limits.max_response_bytes = 10000;
   StartServer();
@@ -225,7 +283,14 @@ TEST_F(BadInputTest, TheServerLivesThroughExceptionsOfTheModel) {
   model().set_fault([](const RunItem&) -> absl::Status { throw std::runtime_error("broken"); });
   const v1::EncodeResponse response = MustEncode(EncodeTexts({"a"}));
   EXPECT_EQ(response.results(0).status().code(), grpc::StatusCode::INTERNAL);
-  EXPECT_THAT(response.results(0).status().message(), HasSubstr("broken"));
+  EXPECT_THAT(response.results(0).status().message(),
+              AllOf(HasSubstr("broken"), HasSubstr("(request ")));  // as in the log
+
+  grpc::Status status;
+  const std::vector<v1::EncodeStreamResponse> chunks = Stream(StreamTexts({"a"}), &status);
+  ASSERT_EQ(chunks.size(), 1u);
+  EXPECT_EQ(chunks[0].status().code(), grpc::StatusCode::INTERNAL);
+  EXPECT_THAT(chunks[0].status().message(), HasSubstr("(request "));
   model().set_fault(nullptr);
   EXPECT_EQ(MustEncode(EncodeTexts({"a"})).results(0).status().code(), 0);
 }

@@ -141,11 +141,18 @@ TEST_F(EncodeStreamTest, AWindowBoundsWhatIsInFlight) {
   EXPECT_THAT(model().batch_sizes(), Each(::testing::Le(2)));
 }
 
+TEST_F(EncodeStreamTest, TheLargestChunkIsAllowed) {
+  StartServer();
+  v1::EncodeStreamRequest request = PerToken({"a"});
+  request.set_max_chunk_bytes(4128768);  // 4 MiB but 64 KiB: fits a client's default limit
+  EXPECT_THAT(Reassemble(MustStream(request)).at(0), ElementsAreArray(AllRows("a")));
+}
+
 TEST_F(EncodeStreamTest, BadRequestsEndWithoutAChunk) {
   StartServer();
   grpc::Status status;
   v1::EncodeStreamRequest request = StreamTexts({"a"});
-  for (const int64_t bytes : {int64_t{1}, int64_t{4095}, int64_t{4194305}, int64_t{-1}}) {
+  for (const int64_t bytes : {int64_t{1}, int64_t{4095}, int64_t{4128769}, int64_t{-1}}) {
     request.set_max_chunk_bytes(bytes);
     EXPECT_TRUE(Stream(request, &status).empty());
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -172,6 +173,8 @@ TEST_F(EncodeTest, ExplainsThePlanOfTheAttention) {
   EXPECT_EQ(plan("fake", {FakeModel::kMaxLength + 1}).first, grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(plan("fake", {}).first, grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(plan("fake", std::vector<int64_t>(65, 1)).first, grpc::StatusCode::INVALID_ARGUMENT);
+  model().set_fault([](const RunItem&) -> absl::Status { throw std::runtime_error("broken"); });
+  EXPECT_EQ(plan("fake", {7}).first, grpc::StatusCode::INTERNAL);
 }
 
 TEST_F(EncodeTest, ListsAndDescribesItsModels) {

@@ -51,6 +51,14 @@ RunResult FakeModel::RunOne(const RunItem& item) const {
 
 absl::StatusOr<std::vector<AttentionPlan>> FakeModel::PlanAttention(
     absl::Span<const int64_t> lengths) const {
+  std::function<absl::Status(const RunItem&)> fault;
+  {
+    absl::MutexLock lock(&mutex_);
+    fault = fault_;
+  }
+  if (absl::Status status = fault ? fault(RunItem()) : absl::OkStatus(); !status.ok()) {
+    return status;
+  }
   for (const int64_t length : lengths) {
     if (length < 1 || length > info_.max_length) {
       return absl::InvalidArgumentError("lengths: out of range");

@@ -46,7 +46,8 @@ class FakeModel final : public Model {
   // Blocks until a batch is held; returns the lengths of its items.
   std::vector<int64_t> AwaitHeldBatch();
 
-  // From now on each item is passed to `fault` first, whose error becomes the item's. May throw.
+  // From now on each item is passed to `fault` first, whose error becomes the item's, and before a
+  // plan an item without tokens. May throw.
   void set_fault(std::function<absl::Status(const RunItem&)> fault);
 
   // Number of items that were run.

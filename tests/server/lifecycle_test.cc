@@ -139,6 +139,23 @@ TEST_F(LifecycleTest, ADrainThatTakesTooLongDropsWhatIsLeft) {
   model().Release();
 }
 
+TEST_F(LifecycleTest, ShutdownDoesNotWaitForWhatNobodyWaitsFor) {
+  StartServer();
+  model().Hold();
+  grpc::ClientContext context;
+  std::thread client([&] {
+    v1::EncodeResponse response;
+    const v1::EncodeRequest request = EncodeTexts({"a"});
+    EXPECT_EQ(stub_->Encode(&context, request, &response).error_code(),
+              grpc::StatusCode::CANCELLED);
+  });
+  model().AwaitHeldBatch();
+  context.TryCancel();
+  client.join();
+  EXPECT_TRUE(server_->Shutdown(absl::InfiniteDuration()).ok());  // while the model computes
+  model().Release();
+}
+
 TEST_F(LifecycleTest, ACancelledRequestLeavesTheQueue) {
   StartServer();
   model().Hold();
@@ -252,6 +269,8 @@ TEST_F(LifecycleTest, OptionsAreChecked) {
   refuses("model_repository", [](Server::Options& o) { o.model_repository.clear(); });
   refuses("max_message_bytes", [](Server::Options& o) { o.max_message_bytes = 0; });
   refuses("max_message_bytes", [](Server::Options& o) { o.max_message_bytes = int64_t{1} << 31; });
+  refuses("max_in_flight_bytes", [](Server::Options& o) { o.max_in_flight_bytes = 64 << 10; });
+  refuses("max_input_tokens", [](Server::Options& o) { o.limits.max_input_tokens = -1; });
   refuses("max_inputs", [](Server::Options& o) { o.limits.max_inputs = 0; });
   refuses("max_response_bytes", [](Server::Options& o) { o.limits.max_response_bytes = -1; });
   refuses("max_batch_tokens", [](Server::Options& o) { o.batching.max_batch_tokens = 0; });
