@@ -1,8 +1,9 @@
 // longwave-server: flags, signals, exit codes; the rest is Server.
 //
-// Exit codes: 0 after SIGTERM or SIGINT with every request answered; 1 when it cannot start, or for
-// a flag that does not parse; 2 for a flag with a value out of its range; 3 when requests were
-// dropped, because the drain's time was over or a second signal came.
+// Exit codes: 0 after SIGTERM or SIGINT with every request answered, and after --help; 1 when it
+// cannot start, or for a flag that does not parse; 2 for a flag with a value out of its range, or
+// an argument that is no flag; 3 when requests were dropped, because the drain's time was over or a
+// second signal came.
 
 #include <pthread.h>
 #include <signal.h>
@@ -16,18 +17,20 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "model/runtime/model.h"
 #include "server/banner.h"
 #include "server/byte_size.h"
+#include "server/flag_help.h"
 #include "server/port_file.h"
 #include "server/server.h"
 #include "server/version.h"
@@ -47,10 +50,18 @@ ABSL_FLAG(int64_t, max_queue_tokens, longwave::Batcher::Options().max_queue_toke
           "Tokens that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
 ABSL_FLAG(int64_t, max_queue_inputs, longwave::Batcher::Options().max_queue_items,
           "Inputs that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
+ABSL_FLAG(
+    int64_t, max_input_tokens, longwave::RequestLimits().max_input_tokens,
+    "Tokens of one input, for every model; beyond, inputs are OUT_OF_RANGE. 0: as many as the "
+    "model takes.");
 ABSL_FLAG(int64_t, max_inputs, longwave::RequestLimits().max_inputs, "Inputs of one request.");
 ABSL_FLAG(longwave::ByteSize, max_message_bytes,
           longwave::ByteSize{longwave::Server::Options().max_message_bytes},
           "Size of one request message, in bytes or with a unit: 64MiB.");
+ABSL_FLAG(longwave::ByteSize, max_in_flight_bytes,
+          longwave::ByteSize{longwave::Server::Options().max_in_flight_bytes},
+          "Size of all request messages that are being served, in bytes or with a unit: 64MiB; "
+          "beyond, requests are RESOURCE_EXHAUSTED.");
 ABSL_FLAG(longwave::ByteSize, max_response_bytes,
           longwave::ByteSize{longwave::RequestLimits().max_response_bytes},
           "Size of one unary response, and of the results that one stream holds at a time, in "
@@ -74,6 +85,8 @@ Server::Options OptionsFromFlags() {
   options.listen = absl::GetFlag(FLAGS_listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes).bytes;
+  options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes).bytes;
+  options.limits.max_input_tokens = absl::GetFlag(FLAGS_max_input_tokens);
   options.limits.max_inputs = absl::GetFlag(FLAGS_max_inputs);
   options.limits.max_response_bytes = absl::GetFlag(FLAGS_max_response_bytes).bytes;
   options.batching.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
@@ -84,8 +97,8 @@ Server::Options OptionsFromFlags() {
 }
 
 // Waits for SIGTERM and SIGINT on a thread of its own, which every other thread leaves them to.
-// Must be made before any other thread. The first signal ends the process at once while nothing is
-// served yet, otherwise it is for Wait(); the second always ends it.
+// Must be made before any other thread. The first signal ends the process at once before
+// BeginServing(), afterwards it is for Wait(); the second always ends it.
 class SignalWaiter {
  public:
   SignalWaiter() {
@@ -96,10 +109,11 @@ class SignalWaiter {
     std::thread([this] { Loop(); }).detach();  // ends with the process
   }
 
-  void Wait() {
-    serving_ = true;
-    stop_.WaitForNotification();
-  }
+  // To be called before the first request can come in.
+  void BeginServing() { serving_ = true; }
+
+  // Blocks until the first signal.
+  void Wait() { stop_.WaitForNotification(); }
 
  private:
   void Loop() {
@@ -118,6 +132,13 @@ class SignalWaiter {
   absl::Notification stop_;
 };
 
+// Ends the process without destructors: a batch may still be computing, for a request that was
+// cancelled or dropped, and nobody waits for it.
+[[noreturn]] void ExitAtOnce(int code) {
+  spdlog::default_logger()->flush();
+  std::_Exit(code);
+}
+
 int Main() {
   static SignalWaiter signals;
   const Server::Options options = OptionsFromFlags();
@@ -130,14 +151,23 @@ int Main() {
     return kExitBadFlag;
   }
 
+  const std::string port_file = absl::GetFlag(FLAGS_port_file);
+  if (!port_file.empty()) {
+    if (absl::Status removed = RemovePortFile(port_file); !removed.ok()) {
+      spdlog::error("cannot start: {}", std::string(removed.message()));
+      return kExitCannotStart;
+    }
+  }
   const absl::Time start = Clock::Monotonic().Now();
   spdlog::info("loading models from {}", options.model_repository);
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
       options, [&](const std::string& folder) { return Model::Load(folder, model_options); },
       &Clock::Monotonic());
   absl::Status status = server.status();
-  if (status.ok()) status = (*server)->Start();
-  const std::string port_file = absl::GetFlag(FLAGS_port_file);
+  if (status.ok()) {
+    signals.BeginServing();
+    status = (*server)->Start();
+  }
   if (status.ok() && !port_file.empty()) {
     status = WritePortFile(port_file, (*server)->grpc_port(), (*server)->metrics_port());
   }
@@ -149,33 +179,43 @@ int Main() {
   spdlog::info("ready after {}", absl::FormatDuration(Clock::Monotonic().Now() - start));
 
   signals.Wait();
+  if (!port_file.empty()) {
+    if (absl::Status removed = RemovePortFile(port_file); !removed.ok()) {
+      spdlog::warn("{}", std::string(removed.message()));
+    }
+  }
   status = (*server)->Shutdown(absl::GetFlag(FLAGS_drain_timeout));
   if (!status.ok()) {
     spdlog::error("stopped: {}", std::string(status.message()));
-    std::_Exit(kExitDropped);  // a batch may still be computing; nobody waits for it
+    ExitAtOnce(kExitDropped);
   }
   spdlog::info("stopped: every request was answered");
-  return EXIT_SUCCESS;
+  ExitAtOnce(EXIT_SUCCESS);
 }
 
 }  // namespace
 }  // namespace longwave
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  constexpr char kThisFile[] = "server/main.cc";
+  constexpr char kUsage[] =
       "Serves transformer encoders over gRPC, with metrics for Prometheus.\n"
-      "  longwave-server --model_repository=model/pretrained");
+      "  longwave-server --model_repository=model/pretrained\n";
+  if (longwave::AsksForHelp(argc, argv)) {  // Abseil's own help is a failure: exit code 1
+    std::cout << kUsage << "\n" << longwave::FlagHelp(kThisFile);
+    return EXIT_SUCCESS;
+  }
+  absl::SetProgramUsageMessage(kUsage);
   absl::FlagsUsageConfig usage;
-  const auto is_ours = [](absl::string_view file) {
-    return absl::EndsWith(file, "server/main.cc");
-  };
-  usage.contains_helpshort_flags = is_ours;
-  usage.contains_help_flags = is_ours;
-  usage.normalize_filename = [](absl::string_view) { return std::string("server/main.cc"); };
   usage.version_string = [] { return absl::StrCat("longwave-server ", longwave::kVersion, "\n"); };
   absl::SetFlagsUsageConfig(usage);
-  absl::ParseCommandLine(argc, argv);
+  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   spdlog::set_default_logger(spdlog::stderr_color_mt("longwave"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+  if (arguments.size() > 1) {
+    spdlog::error("no flag: {}; expected --name=value",
+                  absl::StrJoin(arguments.begin() + 1, arguments.end(), " "));
+    return longwave::kExitBadFlag;
+  }
   return longwave::Main();
 }

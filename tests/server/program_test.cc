@@ -153,6 +153,16 @@ TEST_F(ProgramTest, ServesUntilSigtermThenExitsWithZero) {
   program.Signal(SIGTERM);
   EXPECT_EQ(program.Wait(), 0) << program.output();
   EXPECT_THAT(program.output(), HasSubstr("every request was answered"));
+  EXPECT_FALSE(std::filesystem::exists(port_file));
+}
+
+TEST_F(ProgramTest, APortFileOfAnEarlierRunIsGoneBeforeModelsAreRead) {
+  const std::string port_file = scratch_.path() + "/ports";
+  std::ofstream(port_file) << "{\"grpc\": 1, \"metrics\": 2}\n";
+  std::ofstream(scratch_.path() + "/models/small/1/config.json") << "{}";
+  Program program(Arguments("127.0.0.1:0", {absl::StrCat("--port_file=", port_file)}));
+  EXPECT_EQ(program.Wait(), 1) << program.output();
+  EXPECT_FALSE(std::filesystem::exists(port_file));
 }
 
 // SentencePiece's library and gRPC's each bring a protobuf; the server has to keep them apart.
@@ -214,13 +224,20 @@ TEST_F(ProgramTest, BadFlagsHaveTheirOwnExitCode) {
   EXPECT_THAT(program.output(), HasSubstr("max_inputs: found 0"));
 }
 
+TEST_F(ProgramTest, WordsThatAreNotFlagsAreRefused) {
+  Program program(Arguments("127.0.0.1:0", {"models/", "--max_inputs=5", "more"}));
+  EXPECT_EQ(program.Wait(), 2);
+  EXPECT_THAT(program.output(), HasSubstr("models/ more"));
+}
+
 TEST_F(ProgramTest, HelpShowsEveryFlagWithItsDefault) {
   Program program({"--help"});
-  program.Wait();
+  EXPECT_EQ(program.Wait(), 0);
   for (const char* flag :
        {"--model_repository", "--listen", "--metrics_listen", "--threads", "--max_batch_tokens",
         "--max_batch_inputs", "--max_queue_tokens", "--max_queue_inputs", "--max_inputs",
-        "--max_message_bytes", "--max_response_bytes", "--drain_timeout", "--port_file"}) {
+        "--max_input_tokens", "--max_in_flight_bytes", "--max_message_bytes",
+        "--max_response_bytes", "--drain_timeout", "--port_file"}) {
     EXPECT_THAT(program.output(), HasSubstr(flag));
   }
   EXPECT_THAT(program.output(), HasSubstr("default: 64MiB"));
