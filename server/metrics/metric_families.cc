@@ -25,7 +25,8 @@ prometheus::Family<prometheus::Histogram>& Histograms(Registry& registry, const 
 MetricFamilies::MetricFamilies(Registry& r)
     : requests(Counters(r, "longwave_requests_total", "Finished requests.")),
       inputs(Counters(r, "longwave_inputs_total", "Inputs of requests, by their own status.")),
-      tokens(Counters(r, "longwave_tokens_total", "Tokens that went through the model.")),
+      tokens(Counters(r, "longwave_tokens_total",
+                      "Tokens of the batches that the model was given, failed ones too.")),
       padded_tokens(Counters(r, "longwave_padded_tokens_total",
                              "Slots of padding that were computed beside them.")),
       batch_size(Histograms(r, "longwave_batch_size", "Sequences per batch.")),
