@@ -1,6 +1,9 @@
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/complex.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
@@ -24,8 +27,9 @@
 namespace longwave::attention {
 namespace {
 
-// Transforms of one step: so many bytes of input, beside as many of output and temporaries.
-constexpr int64_t kStepBytes = int64_t{32} << 20;
+// Transforms of one step of a thread: so many bytes of input, beside as many of output and
+// temporaries; they stay near the core.
+constexpr int64_t kStepBytes = int64_t{1} << 20;
 
 // If a larger share of the rows has to be repaired, computing all of them directly is no slower.
 constexpr double kWorthwhile = 0.75;
@@ -89,24 +93,24 @@ class Solver {
     const at::Tensor values = Pair(PadToEven((values_ / divisors).t()));
 
     const int64_t pairs = values.size(0), n = values.size(1), features = keys_.size(0);
-    const int64_t channels = std::max<int64_t>(1, kStepBytes / (convolution_.size() * 8));
-    const int64_t pair_step = std::min(pairs, channels);
-    const int64_t feature_step = std::max<int64_t>(1, channels / pair_step);
-    at::Tensor sums = at::zeros({pairs, n, 2}, at::kFloat);
-    for (int64_t p = 0; p < pairs; p += pair_step) {
-      const at::Tensor some = values.slice(0, p, std::min(p + pair_step, pairs));
-      at::Tensor sum = sums.slice(0, p, std::min(p + pair_step, pairs));
-      for (int64_t f = 0; f < features; f += feature_step) {
-        const auto step = [&](const at::Tensor& phi) {
-          const at::Tensor slice = phi.slice(0, f, std::min(f + feature_step, features));
-          return slice.view({slice.size(0), 1, n, 1});
-        };
-        const at::Tensor x = at::view_as_complex((some * step(keys_)).contiguous());
-        const at::Tensor y = convolution_.Apply(head_, x.flatten(0, 1), nullptr);
-        sum.add_(
-            (at::view_as_real(y.unflatten(0, {x.size(0), x.size(1)})) * step(queries_)).sum(0));
+    const int64_t feature_step = std::max<int64_t>(1, kStepBytes / (convolution_.size() * 8));
+    const at::Tensor keys = keys_.contiguous(), queries = queries_.contiguous();
+    at::Tensor sums = at::empty({pairs, n, 2}, at::kFloat);
+    // A thread keeps to its pair of value channels: its transforms stay in its cache, nothing is
+    // shared.
+    at::parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
+      const at::AutoDispatchBelowADInplaceOrView guard;
+      for (int64_t p = begin; p < end; ++p) {
+        at::Tensor sum = at::zeros({n, 2}, at::kFloat);
+        for (int64_t f = 0; f < features; f += feature_step) {
+          const int64_t stop = std::min(f + feature_step, features);
+          const at::Tensor x = at::view_as_complex(values[p] * keys.slice(0, f, stop).unsqueeze(2));
+          const at::Tensor y = at::view_as_real(convolution_.Apply(head_, x, nullptr));
+          for (int64_t r = f; r < stop; ++r) sum.addcmul_(y[r - f], queries[r].unsqueeze(1));
+        }
+        std::copy_n(sum.const_data_ptr<float>(), 2 * n, sums.mutable_data_ptr<float>() + p * 2 * n);
       }
-    }
+    });
     const at::Tensor numerators =
         sums.transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, values_.size(1)).t();
     out_.copy_(numerators * largest / denominators_.unsqueeze(1));
