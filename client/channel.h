@@ -15,9 +15,9 @@ namespace longwave::client {
 // brackets.
 std::string WithPort(const std::string& server);
 
-// A plaintext channel that connects at the first call. Calls of InferenceService are attempted up
-// to `max_attempts` times, waiting a random part of an exponential back-off in between; other
-// services are called once. The arguments are those of Client::Options.
+// A plaintext channel that connects at the first call. Calls of InferenceService that end as
+// UNAVAILABLE are attempted up to `max_attempts` times, waiting a random part of an exponential
+// back-off in between; other services are called once. The arguments are those of Client::Options.
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& server, int64_t max_message_bytes,
                                              int max_attempts);
 

@@ -27,8 +27,10 @@ namespace longwave::client {
 //
 // Statuses are those of the wire (proto/longwave/v1/inference.proto) with the server's message.
 // UNAVAILABLE also means that nothing answers at the address. Encode and Classify retry UNAVAILABLE
-// and RESOURCE_EXHAUSTED within the deadline, Options::max_attempts times in all; the others do
-// not, so they tell quickly that nobody is there.
+// within the deadline, Options::max_attempts attempts in all; the others do not, so they tell
+// quickly that nobody is there. RESOURCE_EXHAUSTED is never retried: a message over the server's
+// limit stays over it, and when the server is busy the caller decides whether to send less, to wait
+// or to give up.
 //
 // Thread-safe.
 class Client {
@@ -50,7 +52,7 @@ class Client {
     // MiB by default).
     int64_t max_message_bytes = int64_t{64} << 20;
 
-    // Attempts per request, 1 (no retries) to 5.
+    // Attempts per request that the server is UNAVAILABLE for, 1 (no retries) to 5.
     int max_attempts = 4;
 
     absl::Status Validate() const;

@@ -112,12 +112,20 @@ TEST(ClientTest, AnAnswerWithTooFewResultsIsAnError) {
 }
 
 TEST(ClientTest, RetriesWhatMayPass) {
-  for (const auto code : {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::RESOURCE_EXHAUSTED}) {
+  FakeServer server;
+  server.FailNext(2, {grpc::StatusCode::UNAVAILABLE, "not now"});
+  const auto reply = Connect(server)->Classify({Document::Text("a")}, {});
+  EXPECT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(server.requests(), 3);
+}
+
+TEST(ClientTest, SendsOnceWhatTheServerHasNoRoomFor) {
+  for (const char* message : {"Received message larger than max (5 vs. 4)", "the queue is full"}) {
     FakeServer server;
-    server.FailNext(2, {code, "not now"});
-    const auto reply = Connect(server)->Classify({Document::Text("a")}, {});
-    EXPECT_TRUE(reply.ok()) << reply.status();
-    EXPECT_EQ(server.requests(), 3);
+    server.FailNext(1, {grpc::StatusCode::RESOURCE_EXHAUSTED, message});
+    const auto reply = Connect(server)->Encode({Document::Text("a")}, {});
+    EXPECT_EQ(reply.status(), absl::ResourceExhaustedError(message));
+    EXPECT_EQ(server.requests(), 1);
   }
 }
 
