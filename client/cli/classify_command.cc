@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "client/cli/commands.h"
 #include "client/cli/encoding.h"
 #include "client/cli/flags.h"
@@ -26,8 +25,6 @@ struct ClassifyFlags {
   bool nearest = false;
   bool json = false;
 };
-
-using Neighbours = std::vector<std::optional<Neighbour>>;
 
 Answers<ClassifyReply> ClassifyAll(Session& session, const ClassifyOptions& options,
                                    Console& console) {
@@ -59,10 +56,7 @@ void PrintTable(const Session& session, const Answers<ClassifyReply>& answers,
                                         {"PROBABILITY", Align::kRight}};
   if (flags.top_k != 1) columns.push_back({"OTHERS"});
   columns.push_back({"MS", Align::kRight});
-  if (flags.nearest) {
-    columns.push_back({"NEAREST", Align::kLeft, /*shrinks=*/true});
-    columns.push_back({"COSINE", Align::kRight});
-  }
+  if (flags.nearest) AddNeighbourColumns(columns);
   Table table(std::move(columns));
   int64_t bytes = 0;
   for (size_t i = 0; i < answers.outcomes.size(); ++i) {
@@ -75,11 +69,7 @@ void PrintTable(const Session& session, const Answers<ClassifyReply>& answers,
         ok ? result.labels[0].label : "(failed)", ok ? Percent(result.labels[0].probability) : "-"};
     if (flags.top_k != 1) row.push_back(OtherLabels(result.labels));
     row.push_back(ok ? Milliseconds(outcome.round_trip) : "-");
-    if (flags.nearest) {
-      const std::optional<Neighbour>& neighbour = neighbours[i];
-      row.push_back(neighbour ? session.sources[neighbour->index].name : "-");
-      row.push_back(neighbour ? absl::StrFormat("%.3f", neighbour->cosine) : "-");
-    }
+    if (flags.nearest) AddNeighbourCells(neighbours[i], session.sources, row);
     table.AddRow(row);
   }
   table.Print(console.out, console.out_columns);
@@ -112,9 +102,7 @@ void PrintJson(const Session& session, const Answers<ClassifyReply>& answers,
   Json results = Json::array();
   for (size_t i = 0; i < answers.outcomes.size(); ++i) {
     Json result = OutcomeJson(answers.outcomes[i], session.sources[i].name);
-    if (!neighbours.empty() && neighbours[i].has_value()) {
-      result["nearest"] = ToJson(*neighbours[i], session.sources[neighbours[i]->index].name);
-    }
+    if (!neighbours.empty()) AddNeighbour(neighbours[i], session.sources, result);
     results.push_back(std::move(result));
   }
   Print({{"model", ToJson(session.model.id)},

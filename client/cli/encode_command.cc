@@ -33,8 +33,6 @@ struct EncodeFlags {
   std::string npy;
 };
 
-using Neighbours = std::vector<std::optional<Neighbour>>;
-
 // Whether answers hold one row per token.
 bool IsPerToken(const Session& session, const EncodeFlags& flags) {
   return flags.pooling == Pooling::kNone ||
@@ -58,8 +56,7 @@ void PrintTable(const Session& session, const Answers<EncodeReply>& answers,
                                         {"SHAPE", Align::kRight},
                                         {"MS", Align::kRight}};
   if (flags.nearest) {
-    columns.push_back({"NEAREST", Align::kLeft, /*shrinks=*/true});
-    columns.push_back({"COSINE", Align::kRight});
+    AddNeighbourColumns(columns);
   } else {
     columns.push_back({"EMBEDDING"});
   }
@@ -75,9 +72,7 @@ void PrintTable(const Session& session, const Answers<EncodeReply>& answers,
                                     ok ? absl::StrCat(result.rows, "x", result.cols) : "-",
                                     ok ? Milliseconds(outcome.round_trip) : "-"};
     if (flags.nearest) {
-      const std::optional<Neighbour>& neighbour = neighbours[i];
-      row.push_back(neighbour ? session.sources[neighbour->index].name : "-");
-      row.push_back(neighbour ? absl::StrFormat("%.3f", neighbour->cosine) : "-");
+      AddNeighbourCells(neighbours[i], session.sources, row);
     } else {
       row.push_back(ok ? FirstValues(result) : "(failed)");
     }
@@ -111,9 +106,7 @@ void PrintJson(const Session& session, const Answers<EncodeReply>& answers, bool
       json["tokens"] = result.tokens;
       json["tokens_dropped"] = result.tokens_dropped;
       json["milliseconds"] = absl::ToDoubleMilliseconds(outcome.round_trip);
-      if (!neighbours.empty() && neighbours[i].has_value()) {
-        json["nearest"] = ToJson(*neighbours[i], session.sources[neighbours[i]->index].name);
-      }
+      if (!neighbours.empty()) AddNeighbour(neighbours[i], session.sources, json);
       json["embedding"] = EmbeddingJson(result, per_token);
     } else {
       json["error"] = ToJson(result.status);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "client/cli/progress.h"
 
@@ -17,7 +18,7 @@ Answers<EncodeReply> EncodeAll(Session& session, const EncodeOptions& options, C
       });
 }
 
-std::vector<std::optional<Neighbour>> Nearest(const Answers<EncodeReply>& answers) {
+Neighbours Nearest(const Answers<EncodeReply>& answers) {
   std::vector<absl::Span<const float>> vectors;
   vectors.reserve(answers.outcomes.size());
   for (const auto& outcome : answers.outcomes) {
@@ -25,6 +26,22 @@ std::vector<std::optional<Neighbour>> Nearest(const Answers<EncodeReply>& answer
                                                  : absl::Span<const float>());
   }
   return NearestNeighbours(vectors);
+}
+
+void AddNeighbourColumns(std::vector<Table::Column>& columns) {
+  columns.push_back({"NEAREST", Table::Column::Align::kLeft, /*shrinks=*/true});
+  columns.push_back({"COSINE", Table::Column::Align::kRight});
+}
+
+void AddNeighbourCells(const std::optional<Neighbour>& neighbour,
+                       const std::vector<InputSource>& sources, std::vector<std::string>& row) {
+  row.push_back(neighbour ? sources[neighbour->index].name : "-");
+  row.push_back(neighbour ? absl::StrFormat("%.3f", neighbour->cosine) : "-");
+}
+
+void AddNeighbour(const std::optional<Neighbour>& neighbour,
+                  const std::vector<InputSource>& sources, Json& result) {
+  if (neighbour) result["nearest"] = ToJson(*neighbour, sources[neighbour->index].name);
 }
 
 }  // namespace longwave::client

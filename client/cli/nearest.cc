@@ -17,13 +17,12 @@ void Offer(std::optional<Neighbour>& best, size_t index, double cosine) {
 
 }  // namespace
 
-std::vector<std::optional<Neighbour>> NearestNeighbours(
-    const std::vector<absl::Span<const float>>& vectors) {
+Neighbours NearestNeighbours(const std::vector<absl::Span<const float>>& vectors) {
   std::vector<double> norms;
   norms.reserve(vectors.size());
   for (const auto& vector : vectors) norms.push_back(std::sqrt(Dot(vector, vector)));
 
-  std::vector<std::optional<Neighbour>> nearest(vectors.size());
+  Neighbours nearest(vectors.size());
   for (size_t i = 0; i < vectors.size(); ++i) {
     if (norms[i] == 0) continue;
     for (size_t j = 0; j < i; ++j) {

@@ -14,11 +14,13 @@ struct Neighbour {
   double cosine = 0;  // [-1, 1]
 };
 
+// One per input; none where an input has no neighbour.
+using Neighbours = std::vector<std::optional<Neighbour>>;
+
 // For every vector the other one with the largest cosine, the first among equals. None for an empty
 // vector, or one of length zero, or when there is no other; such vectors are nobody's neighbour.
 // Vectors that are not empty have the same size. Work is quadratic.
-std::vector<std::optional<Neighbour>> NearestNeighbours(
-    const std::vector<absl::Span<const float>>& vectors);
+Neighbours NearestNeighbours(const std::vector<absl::Span<const float>>& vectors);
 
 }  // namespace longwave::client
 
