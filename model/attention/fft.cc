@@ -104,7 +104,8 @@ class Solver {
         at::Tensor sum = at::zeros({n, 2}, at::kFloat);
         for (int64_t f = 0; f < features; f += feature_step) {
           const int64_t stop = std::min(f + feature_step, features);
-          const at::Tensor x = at::view_as_complex(values[p] * keys.slice(0, f, stop).unsqueeze(2));
+          const at::Tensor x =
+              at::view_as_complex((values[p] * keys.slice(0, f, stop).unsqueeze(2)).contiguous());
           const at::Tensor y = at::view_as_real(convolution_.Apply(head_, x, nullptr));
           for (int64_t r = f; r < stop; ++r) sum.addcmul_(y[r - f], queries[r].unsqueeze(1));
         }
