@@ -1,46 +1,28 @@
 #ifndef LONGWAVE_TESTS_CLIENT_SCRATCH_FOLDER_H_
 #define LONGWAVE_TESTS_CLIENT_SCRATCH_FOLDER_H_
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
+
+#include "tests/support/files.h"
 
 namespace longwave::client {
 
-// An empty folder that is removed, with what is in it, at the end of its scope.
-class ScratchFolder {
+// A temporary folder whose files are named by their paths inside it.
+class ScratchFolder : public longwave::testing::TempFolder {
  public:
-  ScratchFolder() {
-    std::string pattern = ::testing::TempDir() + "longwave_XXXXXX";
-    path_ = mkdtemp(pattern.data());
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path_); }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string Path(const std::string& name) const { return path_ + "/" + name; }
+  std::string Path(const std::string& name) const { return path() + "/" + name; }
 
   // Writes a file, and the folders that it lies in; returns its path.
   std::string Write(const std::string& name, const std::string& content) const {
-    const std::filesystem::path path = Path(name);
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary) << content;
-    return path.string();
+    const std::filesystem::path file = Path(name);
+    longwave::testing::WriteFile(file.parent_path().string(), file.filename().string(), content);
+    return file.string();
   }
 
   std::string Read(const std::string& name) const {
-    std::ostringstream content;
-    content << std::ifstream(Path(name), std::ios::binary).rdbuf();
-    return content.str();
+    return longwave::testing::ReadFile(path(), name);
   }
-
- private:
-  std::string path_;
 };
 
 }  // namespace longwave::client

@@ -24,8 +24,8 @@
 #include "absl/strings/str_split.h"
 #include "longwave/v1/inference.grpc.pb.h"
 #include "tests/server/http_get.h"
-#include "tests/server/scratch_folder.h"
 #include "tests/server/server_fixture.h"
+#include "tests/support/files.h"
 #include "tests/support/random_model.h"
 
 extern char** environ;
@@ -127,7 +127,7 @@ class ProgramTest : public ::testing::Test {
     return ports;
   }
 
-  ScratchFolder scratch_;
+  testing::TempFolder scratch_;
 };
 
 TEST_F(ProgramTest, ServesUntilSigtermThenExitsWithZero) {

@@ -16,8 +16,8 @@
 #include "longwave/v1/inference.grpc.pb.h"
 #include "model/runtime/model.h"
 #include "server/server.h"
-#include "tests/server/scratch_folder.h"
 #include "tests/server/server_fixture.h"
+#include "tests/support/files.h"
 #include "tests/support/random_model.h"
 
 namespace longwave {
@@ -83,7 +83,7 @@ class RealModelTest : public ::testing::Test {
   }
 
   std::mt19937 random_{42};
-  ScratchFolder repository_;
+  testing::TempFolder repository_;
   std::unique_ptr<Model> direct_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::InferenceService::Stub> stub_;

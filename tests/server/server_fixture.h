@@ -12,7 +12,7 @@
 #include "longwave/v1/model.grpc.pb.h"
 #include "server/server.h"
 #include "tests/server/fake_model.h"
-#include "tests/server/scratch_folder.h"
+#include "tests/support/files.h"
 
 namespace longwave {
 
@@ -48,7 +48,7 @@ class ServerTest : public ::testing::Test {
   std::vector<v1::EncodeStreamResponse> Stream(const v1::EncodeStreamRequest& request,
                                                grpc::Status* status);
 
-  ScratchFolder repository_;
+  testing::TempFolder repository_;
   Server::Options options_;
   std::vector<FakeModel*> models_;  // owned by the server, in order of loading
   std::unique_ptr<Server> server_;

@@ -12,8 +12,8 @@
 #include "server/banner.h"
 #include "server/byte_size.h"
 #include "server/port_file.h"
-#include "tests/server/scratch_folder.h"
 #include "tests/server/server_fixture.h"
+#include "tests/support/files.h"
 
 namespace longwave {
 namespace {
@@ -45,7 +45,7 @@ TEST(ByteSizeTest, RefusesEverythingElse) {
 }
 
 TEST(PortFileTest, WritesOneLineAndNothingElse) {
-  ScratchFolder scratch;
+  testing::TempFolder scratch;
   const std::string path = scratch.path() + "/ports";
   ASSERT_TRUE(WritePortFile(path, 8470, 9470).ok());
   std::ifstream in(path);
@@ -55,7 +55,7 @@ TEST(PortFileTest, WritesOneLineAndNothingElse) {
 }
 
 TEST(PortFileTest, SaysWhereItCannotWrite) {
-  ScratchFolder scratch;
+  testing::TempFolder scratch;
   const std::string path = scratch.path() + "/absent/ports";
   const absl::Status status = WritePortFile(path, 1, 2);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
@@ -63,7 +63,7 @@ TEST(PortFileTest, SaysWhereItCannotWrite) {
 }
 
 TEST(PortFileTest, RemovesWhatIsThere) {
-  ScratchFolder scratch;
+  testing::TempFolder scratch;
   const std::string path = scratch.path() + "/ports";
   ASSERT_TRUE(WritePortFile(path, 1, 2).ok());
   EXPECT_TRUE(RemovePortFile(path).ok());

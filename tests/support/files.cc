@@ -22,6 +22,12 @@ TempFolder::~TempFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
+std::string TempFolder::MakeFolder(const std::string& name) const {
+  const std::string folder = path_ + "/" + name;
+  std::filesystem::create_directories(folder);
+  return folder;
+}
+
 void WriteFile(const std::string& folder, const std::string& name, const std::string& content) {
   std::filesystem::create_directories(folder);
   std::ofstream file;

@@ -16,6 +16,9 @@ class TempFolder {
 
   const std::string& path() const { return path_; }
 
+  // Makes a folder inside, and those that it lies in; returns its path.
+  std::string MakeFolder(const std::string& name) const;
+
  private:
   std::string path_;
 };

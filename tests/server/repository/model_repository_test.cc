@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/server/fake_model.h"
-#include "tests/server/scratch_folder.h"
+#include "tests/support/files.h"
 
 namespace longwave {
 namespace {
@@ -26,7 +26,7 @@ std::vector<std::string> Describe(const std::vector<ModelFolder>& folders) {
 }
 
 TEST(ScanRepositoryTest, ListsByNameThenByNumber) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   for (const char* name : {"b/10", "b/9", "a-model_v1.5/1", ".git/7", "b/.hidden"}) {
     repository.MakeFolder(name);
   }
@@ -45,33 +45,33 @@ void ExpectScanError(const std::string& path, absl::StatusCode code,
 }
 
 TEST(ScanRepositoryTest, NamesAMissingRepository) {
-  ScratchFolder scratch;
+  testing::TempFolder scratch;
   ExpectScanError(scratch.path() + "/none", absl::StatusCode::kNotFound,
                   {scratch.path() + "/none", "<name>/<version>"});
 }
 
 TEST(ScanRepositoryTest, NamesAnEmptyRepository) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   ExpectScanError(repository.path(), absl::StatusCode::kNotFound,
                   {repository.path(), "holds no model"});
 }
 
 TEST(ScanRepositoryTest, NamesAFileInPlaceOfTheRepository) {
-  ScratchFolder scratch;
+  testing::TempFolder scratch;
   const std::string file = scratch.path() + "/file";
   std::ofstream(file) << "not a folder";
   ExpectScanError(file, absl::StatusCode::kNotFound, {file});
 }
 
 TEST(ScanRepositoryTest, NamesAModelWithoutVersion) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   repository.MakeFolder("m");
   ExpectScanError(repository.path(), absl::StatusCode::kInvalidArgument, {"/m", "no version"});
 }
 
 TEST(ScanRepositoryTest, NamesAVersionThatIsNotAPositiveNumber) {
   for (const char* version : {"v1", "0", "-1", "01", "1.5", "99999999999999999999"}) {
-    ScratchFolder repository;
+    testing::TempFolder repository;
     repository.MakeFolder(absl::StrCat("m/", version));
     ExpectScanError(repository.path(), absl::StatusCode::kInvalidArgument,
                     {absl::StrCat("m/", version), "positive number"});
@@ -79,13 +79,13 @@ TEST(ScanRepositoryTest, NamesAVersionThatIsNotAPositiveNumber) {
 }
 
 TEST(ScanRepositoryTest, NamesAModelNameThatCannotBeShown) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   repository.MakeFolder("my model/1");
   ExpectScanError(repository.path(), absl::StatusCode::kInvalidArgument, {"my model", "letters"});
 }
 
 TEST(LoadRepositoryTest, LoadsEveryFolder) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   repository.MakeFolder("m/1");
   repository.MakeFolder("m/2");
   std::vector<std::string> loaded;
@@ -101,7 +101,7 @@ TEST(LoadRepositoryTest, LoadsEveryFolder) {
 }
 
 TEST(LoadRepositoryTest, SaysWhichModelDoesNotLoad) {
-  ScratchFolder repository;
+  testing::TempFolder repository;
   repository.MakeFolder("m/1");
   const absl::Status status =
       LoadRepository(repository.path(),
