@@ -30,10 +30,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def tables(heads: int, length: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Bias tables [heads, 2 * length - 1] by name, in the operator's layout (ascending in t = j - i)."""
-    distance = torch.arange(-(length - 1), length).clamp(-128, 128) + 128
+    t = torch.arange(-(length - 1), length)
     clipped = torch.randn(heads, 257, generator=generator)
+    slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)  # ALiBi's
     return {
-        "clipped": clipped[:, distance],
+        "clipped": clipped[:, t.clamp(-128, 128) + 128],
+        "alibi": -slopes[:, None] * t.abs(),
+        "inverse": -torch.log1p(t.abs().float()).expand(heads, -1).contiguous(),
         "noise": 3.0 * torch.randn(heads, 2 * length - 1, generator=generator),
     }
 
@@ -67,8 +70,8 @@ def textbook(q, k, v, projection, bias):
     return out
 
 
-def make_contenders(q, k, v, projection, bias, algorithms):
-    """Name -> callable that runs it once, for one problem. q, k, v: [1, n, heads, d]."""
+def make_contenders(q, k, v, projection, bias, names):
+    """Name -> callable that runs it once, and the planner's groups, for one problem. q, k, v: [1, n, heads, d]."""
     prepared = torch.classes.longwave.RelativeBias(bias, "prf", False, q.shape[1], 1e-5)
 
     def softmax():
@@ -81,12 +84,15 @@ def make_contenders(q, k, v, projection, bias, algorithms):
             q, k, v, projection, prepared, algorithm=algorithm
         )
 
-    contenders = {
+    peers = {
         "softmax": softmax,
         "textbook": lambda: textbook(q[0], k[0], v[0], projection, bias)[None],
     }
-    contenders.update({name: ours(name) for name in algorithms})
-    return contenders
+    contenders = {name: peers.get(name) or ours(name) for name in names}
+    plan = json.loads(
+        torch.ops.longwave.plan_attention(prepared, [q.shape[1]], q.shape[3], projection.shape[0], "cpu", "float32", 0)
+    )
+    return contenders, plan["groups"]
 
 
 def time_all(contenders, skip, seconds, limit):
@@ -123,7 +129,9 @@ def main() -> int:
     parser.add_argument("--n", type=int, nargs="+", default=[512, 1024, 4096, 16384], help="lengths")
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--dim", type=int, default=64, help="head size d, and the number of features m")
-    parser.add_argument("--algorithms", nargs="+", default=["auto", "direct", "fft"])
+    parser.add_argument("--tables", nargs="+", default=["clipped", "alibi", "inverse", "noise"])
+    parser.add_argument("--contenders", nargs="+", default=["softmax", "textbook", "auto", "direct", "fft"])
+    parser.add_argument("--append", action="store_true", help="add to the rows that --out already holds")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10, help="time per table and length")
     parser.add_argument("--limit", type=float, default=30, help="a first call slower than this is timed once")
@@ -141,7 +149,9 @@ def main() -> int:
             q, k, v = (torch.randn(1, n, args.heads, args.dim, generator=generator) for _ in range(3))
             projection = torch.randn(args.dim, args.dim, generator=generator)
             for table, bias in tables(args.heads, n, generator).items():
-                contenders = make_contenders(q, k, v, projection, bias, args.algorithms)
+                if table not in args.tables:
+                    continue
+                contenders, plan = make_contenders(q, k, v, projection, bias, args.contenders)
                 times, slow = time_all(contenders, too_slow, args.seconds, args.limit)
                 too_slow |= slow
                 exact = None
@@ -151,6 +161,9 @@ def main() -> int:
                     )
                 for name, result in times.items():
                     row = {"n": n, "table": table, "contender": name}
+                    if name == "auto":
+                        row["algorithms"] = sorted({group["algorithm"] for group in plan})
+                        row["predicted_ms"] = sum(group["predicted_ms"] for group in plan)
                     if isinstance(result, str):
                         row["refused"] = result
                     else:
@@ -168,6 +181,8 @@ def main() -> int:
         "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": "float32"},
         "rows": rows,
     }
+    if args.append:
+        document["rows"] = json.loads(pathlib.Path(args.out).read_text())["rows"] + rows
     text = json.dumps(document, indent=1) + "\n"
     if args.out:
         pathlib.Path(args.out).write_text(text)

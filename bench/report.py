@@ -2,6 +2,8 @@
 """Makes the tables and plots of docs/benchmarks.md from bench/results/*.json.
 
   bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, and docs/images/attention_cpu.svg
+
+Needs matplotlib (pip install matplotlib).
 """
 
 import json
@@ -56,6 +58,8 @@ def cell(row: dict | None, base: float | None) -> str:
     if "refused" in row:
         return "refuses"
     text = milliseconds(row["median_ms"])
+    if "algorithms" in row:
+        text += " " + "+".join(row["algorithms"])
     return f"{text} ({row['median_ms'] / base:.2g}x)" if base else text
 
 
