@@ -65,7 +65,10 @@ void PrintTable(const std::vector<AttentionPlan>& plans, Console& console) {
   }
   table.Print(console.out, console.out_columns);
   for (const AttentionPlan& plan : plans) {
-    console.out << "\n" << plan.algorithm << ": " << plan.reason << '\n';
+    console.out << "\n"
+                << absl::StrJoin(plan.lengths, ", ") << " tokens, layers " << Ranges(plan.layers)
+                << ", heads " << Ranges(plan.heads) << ", " << plan.algorithm << ": " << plan.reason
+                << '\n';
   }
 }
 
@@ -117,15 +120,18 @@ void AddPlanCommand(CLI::App& app, Console& console, ExitCode& exit_code) {
       ->check(CLI::PositiveNumber)
       ->type_name("N");
   command
-      ->add_option("--n", flags->lengths,
-                   "Lengths in tokens. Default: 512 4096 65536, as far as the model takes them")
+      ->add_option(
+          "--n", flags->lengths,
+          "Lengths in tokens, one or more. Default: 512 4096 65536, as far as the model takes them")
       ->check(CLI::PositiveNumber)
       ->type_name("TOKENS");
   command->add_flag("--json", flags->json, "Print one JSON document instead of a table")
       ->group("Output");
   flags->connection.AddTo(*command);
   command->footer(
-      "Times are predictions for the attention alone, summed over layers and heads.\n"
+      "The table's times are predictions for the attention alone, summed over layers and heads; "
+      "those\n"
+      "in the reasons are for one head of one layer.\n"
       "\n"
       "Examples:\n"
       "  longwave plan file-type --n 65536\n"

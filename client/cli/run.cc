@@ -33,6 +33,7 @@ ExitCode RunCli(const std::vector<std::string>& arguments, Console& console) {
                    "  longwave classify README.md src/         # what kind of file is each\n"
                    "  longwave encode docs/ --npy docs.npy     # one row per file\n"
                    "  longwave classify --server host:8470 --json - < mail.txt\n"
+                   "  longwave plan file-type --n 65536        # how its attention is computed\n"
                    "  longwave health                          # exits 0 when the server serves\n"
                    "\n",
                    kExitCodeHelp, "\n\nEach command has more: longwave COMMAND --help"));

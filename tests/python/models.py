@@ -37,6 +37,8 @@ _VARIANTS = {
     "causal": _attention(causal=True),
     "not_normalized": _attention(normalize=False, scale=0.6),
     "scaled": _attention(scale=1.6),
+    # Many features and short vectors keep the denominators, which may be signed, away from zero.
+    "trf": _attention(feature_map="trf", num_features=96, scale=0.5),
     "shared_tables": _attention(shared_projection=True, shared_bias=True),
     "shared_bias": _attention(shared_bias=True),
     "two_heads": {
