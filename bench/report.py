@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the tables and plots of docs/benchmarks.md from bench/results/*.json.
+"""Makes the tables and plots of the documentation from what was measured.
 
-  bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, and docs/images/attention_cpu.svg
+  bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, docs/images/attention_cpu.svg, and the
+                                   claims in README.md (accuracy from model/pretrained/file-type/1/results.json)
 
 Needs matplotlib (pip install matplotlib).
 """
@@ -24,6 +25,11 @@ def milliseconds(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A ratio as people read it: two digits, no exponent."""
+    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
 
 
 def attention_table(data: dict) -> str:
@@ -60,7 +66,7 @@ def cell(row: dict | None, base: float | None) -> str:
     text = milliseconds(row["median_ms"])
     if "algorithms" in row:
         text += " " + "+".join(row["algorithms"])
-    return f"{text} ({row['median_ms'] / base:.2g}x)" if base else text
+    return f"{text} ({times(row['median_ms'] / base)})" if base else text
 
 
 def attention_plot(data: dict, path: pathlib.Path) -> None:
@@ -83,6 +89,42 @@ def attention_plot(data: dict, path: pathlib.Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def claims(data: dict, accuracy: dict) -> str:
+    """README's two tables: an attention layer beside softmax, and the bundled model's accuracy."""
+    rows = {(row["table"], row["n"], row["contender"]): row for row in data["rows"] if "median_ms" in row}
+    lengths = sorted({n for _, n, name in rows if name == "auto"})
+    lines = [
+        f"One attention layer on {data['machine']['threads']} CPU cores, {data['shape']['heads']} heads of {data['shape']['head_dim']}: "
+        "median ms, and how many times faster than PyTorch's softmax attention (below 1: slower).",
+        "",
+        "| tokens | softmax | clipped table (as trained) | ALiBi | smooth 1/(1+t) | no structure |",
+        "|---|---|---|---|---|---|",
+    ]
+    for n in lengths:
+        cells = [milliseconds(rows["clipped", n, "softmax"]["median_ms"])]
+        for table in ("clipped", "alibi", "inverse", "noise"):
+            ours, peer = rows.get((table, n, "auto")), rows.get((table, n, "softmax"))
+            if ours is None or peer is None:
+                cells.append("-")
+                continue
+            cells.append(f"{milliseconds(ours['median_ms'])} ({times(peer['median_ms'] / ours['median_ms'])})")
+        lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
+    shown = ["first 512", "first 2048", "first 8192", "joined 65536"]
+    lines += ["", "The bundled model on files of packages that it was not trained on, accuracy in percent:", ""]
+    lines += ["| bytes shown | " + " | ".join(shown) + " |", "|---|" + "---|" * len(shown)]
+    for key, name in (("model", "file-type, 39 classes"), ("ngrams", "n-grams and logistic regression")):
+        lines.append(f"| {name} | " + " | ".join(f"{100 * accuracy[key][s]['accuracy']:.1f}" for s in shown) + " |")
+    return "\n".join(lines)
+
+
+def replace_part(page: pathlib.Path, name: str, text: str) -> None:
+    """Puts text between the page's markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, rest = page.read_text().split(begin)
+    _, tail = rest.split(end)
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+
+
 def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] != "attention_cpu":
         print(__doc__, file=sys.stderr)
@@ -90,11 +132,9 @@ def main() -> int:
     name = sys.argv[1]
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
     attention_plot(data, ROOT / "docs/images" / f"{name}.svg")
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    text = PAGE.read_text()
-    head, rest = text.split(begin)
-    _, tail = rest.split(end)
-    PAGE.write_text(f"{head}{begin}\n{attention_table(data)}\n{end}{tail}")
+    replace_part(PAGE, name, attention_table(data))
+    accuracy = json.loads((ROOT / "model/pretrained/file-type/1/results.json").read_text())
+    replace_part(ROOT / "README.md", "claims", claims(data, accuracy))
     return 0
 
 
