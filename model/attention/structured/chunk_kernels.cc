@@ -255,8 +255,12 @@ void QueryFeaturesImpl(const ChunkShape& shape, float scale, const float* q, std
       for (int f = 0; f < shape.features_pad; ++f) row[f] = 0.0F;
       continue;
     }
+    // A query's own factors cancel: its largest feature is 1, which leaves float32's range to the
+    // keys.
+    float shift = row[0];
+    for (int f = 1; f < shape.features; ++f) shift = std::max(shift, row[f]);
     for (int f = 0; f < shape.features_pad; f += lanes)
-      hn::Store(hn::Add(hn::Exp(d, hn::Sub(hn::Load(d, row + f), hn::Set(d, half_norm[i]))),
+      hn::Store(hn::Add(hn::Exp(d, hn::Sub(hn::Load(d, row + f), hn::Set(d, shift))),
                         hn::Set(d, poison[i])),
                 d, row + f);
     for (int f = shape.features; f < shape.features_pad; ++f) row[f] = 0.0F;

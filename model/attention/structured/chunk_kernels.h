@@ -45,7 +45,8 @@ struct ChunkShape {
 void KeyFeatures(const ChunkShape& shape, float scale, const float* k, std::ptrdiff_t stride,
                  int rows, const float* w, float* scratch, float* phi);
 
-// Query features: phi[kChunk][features_pad], rows >= `rows` zero. wt: [dim_pad][features_pad].
+// Query features, each row divided by its largest, which cancels: phi[kChunk][features_pad], rows
+// >= `rows` zero. wt: [dim_pad][features_pad].
 void QueryFeatures(const ChunkShape& shape, float scale, const float* q, std::ptrdiff_t stride,
                    int rows, const float* wt, float* scratch, float* phi);
 

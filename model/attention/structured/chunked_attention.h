@@ -68,7 +68,7 @@ std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& struc
                             int64_t tokens);
 
 // Largest |log phi| for which features, their products and sums stay in float32's range.
-inline constexpr double kMaxExponent = 30;
+inline constexpr double kMaxExponent = 45;
 
 // Largest head sizes that the kernels take.
 inline constexpr int kMaxHeadSize = 1024;
