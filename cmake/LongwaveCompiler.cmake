@@ -24,9 +24,9 @@ find_package(Threads REQUIRED)
 # Linked PRIVATE by every target of ours: warnings for our code only, never for generated or foreign code.
 add_library(longwave_warnings INTERFACE)
 target_compile_options(longwave_warnings INTERFACE
-  -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
-  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
-  $<$<BOOL:${LONGWAVE_WERROR}>:-Werror>)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wnon-virtual-dtor;-Woverloaded-virtual;-Wno-missing-field-initializers>"
+  $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${LONGWAVE_WERROR}>>:-Werror>)
 
 if(LONGWAVE_SANITIZER)
   add_compile_options(-fsanitize=${LONGWAVE_SANITIZER} -fno-omit-frame-pointer -g)

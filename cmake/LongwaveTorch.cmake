@@ -13,7 +13,7 @@ set_target_properties(Torch::c10 PROPERTIES IMPORTED_LOCATION "${LONGWAVE_TORCH_
 add_library(Torch::cpu SHARED IMPORTED)
 set_target_properties(Torch::cpu PROPERTIES
   IMPORTED_LOCATION "${LONGWAVE_TORCH_DIR}/lib/libtorch_cpu.so"
-  INTERFACE_COMPILE_OPTIONS "SHELL:-idirafter ${LONGWAVE_TORCH_DIR}/include;SHELL:-idirafter ${LONGWAVE_TORCH_DIR}/include/torch/csrc/api/include"
+  INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${LONGWAVE_TORCH_DIR}/include -idirafter ${LONGWAVE_TORCH_DIR}/include/torch/csrc/api/include>"
   INTERFACE_LINK_LIBRARIES Torch::c10
   # libtorch_cpu's own dependencies (cudart, cupti) lie in sibling wheels that its RUNPATH finds at run time.
   INTERFACE_LINK_OPTIONS "LINKER:--allow-shlib-undefined")

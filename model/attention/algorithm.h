@@ -1,6 +1,9 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_
 #define LONGWAVE_MODEL_ATTENTION_ALGORITHM_H_
 
+#include <c10/core/DeviceType.h>
+#include <c10/core/ScalarType.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -20,11 +23,16 @@ struct Shape {
   FeatureMap map = FeatureMap::kPrf;
   bool causal = false;
   int64_t transform_size = 0;  // points of the Fourier transform of such a sequence
-  int threads = 1;
+  int threads = 1;             // of the CPU
+  at::DeviceType device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;  // of q, k and v
+  int64_t units = 1;  // heads times sequences of the call: another device runs them side by side
 
   const PositionBias* bias = nullptr;  // not owned
   int64_t head = 0;
-  FeatureRange range;       // of prf features
+  // Of prf features. On another device than the CPU it is a typical one, since reading the
+  // projection would wait for the device: who relies on it checks there and repairs.
+  FeatureRange range;
   double tolerance = 1e-5;  // error allowed, as a share of max|v|
 };
 
@@ -41,7 +49,7 @@ enum class OnDoubt {
   kRaise,   // throw c10::Error that says why
 };
 
-// One way to compute the attention. Stateless, thread-safe.
+// One way to compute the attention on one kind of device. Stateless, thread-safe.
 class Algorithm {
  public:
   virtual ~Algorithm() = default;
@@ -60,11 +68,13 @@ class Algorithm {
   // Only for shapes with nothing against them.
   virtual Estimate Predict(const Shape& shape) const = 0;
 
-  // Writes the part's rows of problem.out. The part's sequences lie side by side in the packed
-  // tensors. Blocks; uses the threads of at::parallel_for.
+  // Writes the part's rows of problem.out. On the CPU the part's sequences lie side by side in the
+  // packed tensors; it blocks and uses the threads of at::parallel_for. On another device the work
+  // is queued on its current stream, without waiting for it, so that a graph may capture it.
   virtual void Run(const Part& part, OnDoubt on_doubt) const = 0;
 };
 
+// Those of the CPU.
 const Algorithm& Reference();
 const Algorithm& Direct();
 const Algorithm& Fft();

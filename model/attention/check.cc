@@ -95,6 +95,10 @@ void CheckBiasTable(const at::Tensor& bias, int64_t rank) {
                     "bias: found -inf at distance 0, expected a number there");
 }
 
+at::Tensor TableOnHost(const at::Tensor& bias, const at::Tensor& q) {
+  return !q.is_cpu() && bias.device() == q.device() ? bias.to(at::kCPU) : bias;
+}
+
 void CheckGrid(const at::Tensor& q, at::IntArrayRef grid) {
   int64_t tokens = 0;
   const bool overflows = __builtin_mul_overflow(grid[0], grid[1], &tokens);
@@ -160,6 +164,20 @@ std::vector<Sequence> CheckSequences(const at::Tensor& q,
   CheckDevice("cu_seqlens", *cu_seqlens, q);
   if (q.is_meta()) return sequences;
 
+  if (!q.is_cpu() && seqlens.has_value()) {  // reading the offsets would wait for the device
+    int64_t begin = 0;
+    for (const int64_t length : *seqlens) {
+      TORCH_CHECK_VALUE(length >= 0, "seqlens: found ", length, ", expected no negative length");
+      sequences.push_back({begin, length});
+      begin += length;
+    }
+    TORCH_CHECK_VALUE(begin == q.size(0), "seqlens: found ", begin, " tokens in all, expected q's ",
+                      q.size(0));
+    TORCH_CHECK_VALUE(static_cast<int64_t>(sequences.size()) + 1 == cu_seqlens->numel(),
+                      "seqlens: found ", sequences.size(), " lengths, expected ",
+                      cu_seqlens->numel() - 1, " as in cu_seqlens");
+    return sequences;
+  }
   const std::vector<int64_t> offsets = Offsets(*cu_seqlens, q.size(0));
   for (size_t s = 1; s < offsets.size(); ++s) {
     sequences.push_back({offsets[s - 1], offsets[s] - offsets[s - 1]});

@@ -33,6 +33,9 @@ void CheckBiasShape(const at::Tensor& bias, int64_t rank);
 // The same and: on the CPU, no NaN or +inf, finite at distance 0.
 void CheckBiasTable(const at::Tensor& bias, int64_t rank);
 
+// The table on the CPU: a copy where it lies on q's device, which waits for that device.
+at::Tensor TableOnHost(const at::Tensor& bias, const at::Tensor& q);
+
 // [height, width] of 0 or more that make the n tokens of q [batch, n, ...].
 void CheckGrid(const at::Tensor& q, at::IntArrayRef grid);
 
@@ -42,7 +45,8 @@ void CheckTensors(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& projection, int64_t rank, int64_t bias_heads);
 
 // The sequences of a call: `batch` equal ones of q's [batch, n, ...], or those of cu_seqlens (and
-// seqlens, when given, which must say the same) of q's [tokens, ...].
+// seqlens, when given, which must say the same; on another device than the CPU their values are not
+// compared) of q's [tokens, ...].
 std::vector<Sequence> CheckSequences(const at::Tensor& q,
                                      const std::optional<at::Tensor>& cu_seqlens,
                                      at::OptionalIntArrayRef seqlens);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "model/attention/algorithm.h"
+#include "model/attention/checkpoint.h"
 #include "model/attention/gemm.h"
 #include "model/attention/reference.h"
 
@@ -21,15 +22,24 @@ namespace {
 constexpr int64_t kRows = 128;
 constexpr int64_t kKeys = 256;
 
+// Keys that a thread meets with such rows between two checkpoints.
+constexpr int64_t kStepKeys = 16384;
+
 // Calls fn(task) for tasks [0, count) on the threads of at::parallel_for; a free thread takes the
-// next task.
+// next task. A checkpoint follows whenever every thread may have done `step` tasks.
 template <typename Fn>
-void ForEachTask(int64_t count, const Fn& fn) {
+void ForEachTask(int64_t count, int64_t step, const Fn& fn) {
   std::atomic<int64_t> next{0};
-  const int64_t threads = std::min<int64_t>(at::get_num_threads(), count);
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
-    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) fn(task);
-  });
+  const int64_t threads = at::get_num_threads();
+  for (int64_t begin = 0; begin < count;) {
+    const int64_t end = HasCheckpoint() ? std::min(begin + step * threads, count) : count;
+    at::parallel_for(0, std::min(threads, end - begin), 1, [&](int64_t, int64_t) {
+      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < end;) fn(task);
+    });
+    next = end;
+    begin = end;
+    Checkpoint();
+  }
 }
 
 // One row set, its pointers and weights ready. The tensors of the piece are float32 and contiguous.
@@ -188,14 +198,17 @@ void SolveDirectly(const Piece& piece, std::vector<RowSet> sets) {
   for (RowSet& set : sets) {
     if (!set.rows.empty()) jobs.emplace_back(piece, std::move(set));
   }
-  ForEachTask(static_cast<int64_t>(jobs.size()), [&](int64_t task) {
+  int64_t longest = 1;
+  for (const Job& job : jobs) longest = std::max(longest, job.length);
+  ForEachTask(static_cast<int64_t>(jobs.size()), /*step=*/1, [&](int64_t task) {
     Job& job = jobs[task];
     job.Prepare(*piece.part.problem->bias, piece.part.head_begin + job.set.head);
   });
   std::vector<Block> blocks;
   for (Job& job : jobs) AppendBlocks(job, blocks);
   std::vector<std::vector<int64_t>> lost(blocks.size());
-  ForEachTask(static_cast<int64_t>(blocks.size()),
+  // Blocks of a long sequence are worth a step each.
+  ForEachTask(static_cast<int64_t>(blocks.size()), std::max<int64_t>(1, kStepKeys / longest),
               [&](int64_t task) { lost[task] = SolveBlock(blocks[task]); });
   for (size_t b = 0; b < blocks.size();) {
     const Job* const job = blocks[b].job;

@@ -9,6 +9,9 @@
 namespace longwave::attention {
 namespace {
 
+constexpr FeatureRange kUnbounded = {std::numeric_limits<double>::infinity(),
+                                     std::numeric_limits<double>::infinity()};
+
 FeatureRange OfLongest(double longest, double scale) {
   const double half_square = 0.5 * scale * scale;
   return {scale * longest + half_square, 2 * scale * longest + half_square};
@@ -17,16 +20,15 @@ FeatureRange OfLongest(double longest, double scale) {
 }  // namespace
 
 FeatureRange FeatureRange::Of(const at::Tensor& projection, bool normalize, double scale) {
-  if (!normalize) {
-    return {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
-  }
+  if (!normalize) return kUnbounded;
   const at::Tensor norms = at::linalg_vector_norm(projection, 2, {-1});
   return OfLongest(norms.numel() == 0 ? 0 : norms.max().item<double>(), std::abs(scale));
 }
 
-FeatureRange FeatureRange::Typical(int64_t head_dim) {
+FeatureRange FeatureRange::Typical(int64_t head_dim, bool normalize, double scale) {
+  if (!normalize) return kUnbounded;
   // The longest of some hundred normal vectors.
-  return OfLongest(std::sqrt(static_cast<double>(head_dim)) + 3, 1);
+  return OfLongest(std::sqrt(static_cast<double>(head_dim)) + 3, std::abs(scale));
 }
 
 }  // namespace longwave::attention

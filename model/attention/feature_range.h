@@ -20,8 +20,8 @@ struct FeatureRange {
   // projection: float32 [..., features, head_dim] on the CPU.
   static FeatureRange Of(const at::Tensor& projection, bool normalize, double scale);
 
-  // What to expect of a projection with normal rows of head_dim numbers, scale 1, normalised.
-  static FeatureRange Typical(int64_t head_dim);
+  // What to expect of a projection with normal rows of head_dim numbers.
+  static FeatureRange Typical(int64_t head_dim, bool normalize = true, double scale = 1);
 };
 
 }  // namespace longwave::attention

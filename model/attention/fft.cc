@@ -14,6 +14,7 @@
 #include <numeric>
 
 #include "model/attention/algorithm.h"
+#include "model/attention/checkpoint.h"
 #include "model/attention/direct.h"
 #include "model/attention/piece.h"
 
@@ -98,20 +99,25 @@ class Solver {
     at::Tensor sums = at::empty({pairs, n, 2}, at::kFloat);
     // A thread keeps to its pair of value channels: its transforms stay in its cache, nothing is
     // shared.
-    at::parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
-      const at::AutoDispatchBelowADInplaceOrView guard;
-      for (int64_t p = begin; p < end; ++p) {
-        at::Tensor sum = at::zeros({n, 2}, at::kFloat);
-        for (int64_t f = 0; f < features; f += feature_step) {
-          const int64_t stop = std::min(f + feature_step, features);
-          const at::Tensor x =
-              at::view_as_complex((values[p] * keys.slice(0, f, stop).unsqueeze(2)).contiguous());
-          const at::Tensor y = at::view_as_real(convolution_.Apply(head_, x, nullptr));
-          for (int64_t r = f; r < stop; ++r) sum.addcmul_(y[r - f], queries[r].unsqueeze(1));
+    const int64_t step = HasCheckpoint() ? at::get_num_threads() : pairs;
+    for (int64_t first = 0; first < pairs; first += step) {
+      at::parallel_for(first, std::min(first + step, pairs), 1, [&](int64_t begin, int64_t end) {
+        const at::AutoDispatchBelowADInplaceOrView guard;
+        for (int64_t p = begin; p < end; ++p) {
+          at::Tensor sum = at::zeros({n, 2}, at::kFloat);
+          for (int64_t f = 0; f < features; f += feature_step) {
+            const int64_t stop = std::min(f + feature_step, features);
+            const at::Tensor x = at::view_as_complex(
+                (values[p] * keys.slice(0, f, stop).unsqueeze(2)).contiguous());
+            const at::Tensor y = at::view_as_real(convolution_.Apply(head_, x, nullptr));
+            for (int64_t r = f; r < stop; ++r) sum.addcmul_(y[r - f], queries[r].unsqueeze(1));
+          }
+          std::copy_n(sum.const_data_ptr<float>(), 2 * n,
+                      sums.mutable_data_ptr<float>() + p * 2 * n);
         }
-        std::copy_n(sum.const_data_ptr<float>(), 2 * n, sums.mutable_data_ptr<float>() + p * 2 * n);
-      }
-    });
+      });
+      Checkpoint();
+    }
     const at::Tensor numerators =
         sums.transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, values_.size(1)).t();
     out_.copy_(numerators * largest / denominators_.unsqueeze(1));

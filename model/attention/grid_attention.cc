@@ -6,12 +6,13 @@
 #include "model/attention/kernels.h"
 #include "model/attention/solve.h"
 
-namespace longwave::attention::cpu {
+namespace longwave::attention::native {
 
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& bias,
+                          const at::Tensor& projection, const at::Tensor& table,
                           at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
                           double scale, c10::string_view algorithm) {
+  const at::Tensor bias = TableOnHost(table, q);
   CheckBiasTable(bias, /*rank=*/3);
   CheckTensors(q, k, v, projection, /*rank=*/4, bias.size(0));
   CheckOptions(feature_map, scale);
@@ -34,4 +35,4 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
   return out;
 }
 
-}  // namespace longwave::attention::cpu
+}  // namespace longwave::attention::native

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "model/attention/device_cache.h"
 #include "model/attention/position_bias.h"
 
 namespace longwave::attention {
@@ -21,6 +22,8 @@ class GridBias final : public PositionBias {
   std::unique_ptr<Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return false; }
+  BiasTable Table() const override { return {table_, width_}; }
+  DeviceCache& device_cache() const override { return device_cache_; }
   const PreparedHead* Structure(int64_t, bool) const override { return nullptr; }
 
  private:
@@ -28,6 +31,7 @@ class GridBias final : public PositionBias {
   at::Tensor table_;
   int64_t height_;
   int64_t width_;
+  mutable DeviceCache device_cache_;
 };
 
 }  // namespace longwave::attention

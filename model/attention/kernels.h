@@ -13,8 +13,8 @@
 // throw c10::Error on arguments that cannot be used.
 namespace longwave::attention {
 
-// Tensors on the CPU.
-namespace cpu {
+// Tensors on the CPU, or another device whose algorithms are registered.
+namespace native {
 
 at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const at::Tensor& projection,
@@ -35,7 +35,7 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
                           at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
                           double scale, c10::string_view algorithm);
 
-}  // namespace cpu
+}  // namespace native
 
 // Shapes, dtypes and errors without data, for torch.compile, export and memory estimates.
 namespace meta {

@@ -64,10 +64,10 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
 
 // What "auto" would do with this projection, normalisation and scale: JSON {"groups": [{"heads",
 // "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}. projection: as in
-// RpeAttention; v's head size is taken to be q's. device: "cpu". dtype: "float32", "bfloat16",
-// "float16", "float64". workspace_bytes: memory that an algorithm may take beside inputs and
-// output; 0: no limit. (The operator longwave::plan_attention does not know the projection and
-// takes a typical one.)
+// RpeAttention; v's head size is taken to be q's. device: "cpu", or "cuda" once its library is
+// loaded. dtype: "float32", "bfloat16", "float16", "float64". workspace_bytes: memory that an
+// algorithm may take beside inputs and output; 0: no limit. (The operator
+// longwave::plan_attention does not know the projection and takes a typical one.)
 std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
                           const at::Tensor& projection, bool normalize, double scale,
                           const std::string& device, const std::string& dtype,

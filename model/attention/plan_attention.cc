@@ -23,13 +23,21 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
     TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
                       ", expected 0 or more");
   }
-  TORCH_CHECK_VALUE(device == "cpu", "device: found \"", device, "\", expected \"cpu\"");
+  const bool known = device == "cpu" || (device == "cuda" && !Algorithms(at::kCUDA).empty());
+  TORCH_CHECK_VALUE(known, "device: found \"", device, "\", expected \"cpu\"",
+                    Algorithms(at::kCUDA).empty() ? "" : " or \"cuda\"");
   TORCH_CHECK_VALUE(
       dtype == "float32" || dtype == "bfloat16" || dtype == "float16" || dtype == "float64",
       "dtype: found \"", dtype,
       "\", expected \"float32\", \"bfloat16\", \"float16\" or \"float64\"");
 
   Shape base;
+  base.device = device == "cuda" ? at::kCUDA : at::kCPU;
+  base.units = bias->heads() * static_cast<int64_t>(seqlens.size());
+  base.dtype = dtype == "bfloat16"  ? at::kBFloat16
+               : dtype == "float16" ? at::kHalf
+               : dtype == "float64" ? at::kDouble
+                                    : at::kFloat;
   base.map = ParseFeatureMap(bias->feature_map());
   base.feature_dim = features * (base.map == FeatureMap::kTrf ? 2 : 1);
   base.value_dim = head_dim;
@@ -39,9 +47,7 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
   base.range = range;
   const SequenceBias sequence_bias(*bias);
   base.bias = &sequence_bias;
-  base.tolerance = std::max(bias->tolerance(), PromisedError(dtype == "bfloat16"  ? at::kBFloat16
-                                                             : dtype == "float16" ? at::kHalf
-                                                                                  : at::kFloat));
+  base.tolerance = std::max(bias->tolerance(), PromisedError(base.dtype));
   return ToJson(dtype == "float64" ? PlanReference(base, bias->heads(), seqlens)
                                    : Plan(base, bias->heads(), seqlens, workspace_bytes));
 }

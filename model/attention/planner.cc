@@ -3,7 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -17,17 +17,28 @@ void WriteList(std::ostream& out, const std::vector<int64_t>& list) {
   out << ']';
 }
 
-}  // namespace
-
-std::span<const Algorithm* const> Algorithms() {
-  static const std::array<const Algorithm*, 5> algorithms = {&Structured(), &LowRank(), &Direct(),
-                                                             &Fft(), &Reference()};
-  return algorithms;
+// Written while libraries are loaded, only read afterwards.
+std::map<at::DeviceType, std::vector<const Algorithm*>>& Registry() {
+  static std::map<at::DeviceType, std::vector<const Algorithm*>> registry = {
+      {at::kCPU, {&Structured(), &LowRank(), &Direct(), &Fft(), &Reference()}}};
+  return registry;
 }
 
-const Algorithm& FindAlgorithm(std::string_view name) {
+}  // namespace
+
+std::span<const Algorithm* const> Algorithms(at::DeviceType device) {
+  const auto found = Registry().find(device);
+  if (found == Registry().end()) return {};
+  return found->second;
+}
+
+void RegisterAlgorithms(at::DeviceType device, std::vector<const Algorithm*> algorithms) {
+  Registry()[device] = std::move(algorithms);
+}
+
+const Algorithm& FindAlgorithm(at::DeviceType device, std::string_view name) {
   std::string known = "\"auto\"";
-  for (const Algorithm* algorithm : Algorithms()) {
+  for (const Algorithm* algorithm : Algorithms(device)) {
     if (algorithm->name() == name) return *algorithm;
     known.append(", \"").append(algorithm->name()).append("\"");
   }
@@ -42,8 +53,8 @@ Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason) 
     others << "; " << algorithm.name() << ' ';
     (others << ... << words);
   };
-  for (const Algorithm* algorithm : Algorithms()) {
-    if (algorithm == &Reference()) continue;  // for comparison only
+  for (const Algorithm* algorithm : Algorithms(shape.device)) {
+    if (algorithm->name() == "reference") continue;  // for comparison only
     if (!algorithm->Serves(shape.map)) {
       note(*algorithm, "needs non-negative features");
       continue;
@@ -108,13 +119,14 @@ std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> 
 }
 
 std::vector<PlanGroup> PlanReference(Shape base, int64_t heads, std::span<const int64_t> lengths) {
-  PlanGroup group{{}, {}, &Reference(), "the only one that computes in float64", 0, 0};
+  const Algorithm& reference = FindAlgorithm(base.device, "reference");
+  PlanGroup group{{}, {}, &reference, "the only one that computes in float64", 0, 0};
   group.heads.resize(heads);
   std::iota(group.heads.begin(), group.heads.end(), 0);
   for (const int64_t length : lengths) {
     if (length == 0) continue;
     base.length = length;
-    const Estimate estimate = Reference().Predict(base);
+    const Estimate estimate = reference.Predict(base);
     group.lengths.push_back(length);
     group.error_bound = estimate.error_bound;
     group.predicted_ms += estimate.milliseconds * static_cast<double>(heads);

@@ -11,11 +11,16 @@
 
 namespace longwave::attention {
 
-// The algorithms that `auto` and plan_attention choose among, and the float64 reference.
-std::span<const Algorithm* const> Algorithms();
+// The algorithms of a kind of device that `auto` and plan_attention choose among, and the float64
+// "reference". Empty where no library has registered any.
+std::span<const Algorithm* const> Algorithms(at::DeviceType device);
+
+// Called once by a library that has kernels for a device, while it is loaded. Algorithms live for
+// ever.
+void RegisterAlgorithms(at::DeviceType device, std::vector<const Algorithm*> algorithms);
 
 // The algorithm of a name other than "auto". Throws c10::Error when there is none.
-const Algorithm& FindAlgorithm(std::string_view name);
+const Algorithm& FindAlgorithm(at::DeviceType device, std::string_view name);
 
 // Heads and lengths that are computed in one way.
 struct PlanGroup {

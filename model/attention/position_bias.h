@@ -10,6 +10,7 @@
 
 namespace longwave::attention {
 
+class DeviceCache;
 class PreparedHead;
 
 // exp(b - shift) by distance, in whatever order the PairWeights that made it wants.
@@ -80,6 +81,13 @@ class Convolution {
   virtual at::Tensor Apply(int64_t head, const at::Tensor& x, at::Tensor* energy) const = 0;
 };
 
+// Raw b as the operators take it. Token i lies at (i / grid_width, i % grid_width); beyond the
+// table its edges hold.
+struct BiasTable {
+  at::Tensor values;  // float32 [heads, 2H-1, 2W-1] on the CPU, contiguous; H = 1 for sequences
+  int64_t grid_width = 0;  // 0: one row of any length
+};
+
 // A bias over all heads, for tokens in a row or in a grid. Thread-safe.
 class PositionBias {
  public:
@@ -94,6 +102,12 @@ class PositionBias {
   virtual int64_t TransformSize(int64_t length) const = 0;
 
   virtual bool causal() const = 0;
+
+  // The raw table, for kernels of other devices.
+  virtual BiasTable Table() const = 0;
+
+  // What those kernels keep of it.
+  virtual DeviceCache& device_cache() const = 0;
 
   // The table of one head cut into pieces of linear cost, exactly or with a smooth far field;
   // nullptr where there is none.

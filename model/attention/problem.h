@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct Problem {
   at::Tensor projection;  // float32 [1 or heads, features, head_dim]
   at::Tensor out;         // [tokens, heads, value_dim], written by an algorithm
   std::vector<Sequence> sequences;
+  at::Tensor cu_seqlens;  // int32 [sequences + 1] on the tensors' device; undefined: equal lengths
   FeatureOptions features;
   const PositionBias* bias = nullptr;  // not owned
   double tolerance = 1e-5;             // error allowed, as a share of max|v|
@@ -47,9 +49,12 @@ struct Problem {
 // The part of a problem that is solved at a time: some sequences, a range of heads.
 struct Part {
   const Problem* problem = nullptr;
-  std::vector<Sequence> sequences;
+  std::vector<Sequence> sequences;  // CPU only
   int64_t head_begin = 0;
   int64_t head_end = 0;
+  // Other devices solve all the problem's sequences of these lengths, both ends included.
+  int64_t min_length = 0;
+  int64_t max_length = std::numeric_limits<int64_t>::max();
 };
 
 }  // namespace longwave::attention

@@ -9,6 +9,8 @@
 #include <mutex>
 #include <string>
 
+#include "model/attention/device_cache.h"
+
 namespace longwave::attention {
 
 class SpectrumCache;
@@ -56,6 +58,9 @@ class RelativeBias final : public torch::CustomClassHolder {
   // What the heads' tables are made of, analysed on first use, for "structured" and "low_rank".
   const TableStructures& structures() const;
 
+  // What kernels of other devices keep of the table.
+  DeviceCache& device_cache() const { return device_cache_; }
+
  private:
   at::Tensor table_;
   std::string feature_map_;
@@ -63,6 +68,7 @@ class RelativeBias final : public torch::CustomClassHolder {
   int64_t max_len_;
   double tolerance_;
   std::unique_ptr<SpectrumCache> spectra_;
+  mutable DeviceCache device_cache_;
   mutable std::once_flag analysed_;
   mutable std::unique_ptr<const TableStructures> structures_;
 };

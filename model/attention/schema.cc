@@ -62,9 +62,9 @@ TORCH_LIBRARY(longwave, m) {
 }
 
 TORCH_LIBRARY_IMPL(longwave, CPU, m) {
-  m.impl("rpe_attention.prepared", &cpu::RpeAttentionPrepared);
-  m.impl("rpe_attention", &cpu::RpeAttention);
-  m.impl("rpe_attention_2d", &cpu::RpeAttention2d);
+  m.impl("rpe_attention.prepared", &native::RpeAttentionPrepared);
+  m.impl("rpe_attention", &native::RpeAttention);
+  m.impl("rpe_attention_2d", &native::RpeAttention2d);
 }
 
 TORCH_LIBRARY_IMPL(longwave, Meta, m) {

@@ -8,7 +8,7 @@
 #include "model/attention/sequence_bias.h"
 #include "model/attention/solve.h"
 
-namespace longwave::attention::cpu {
+namespace longwave::attention::native {
 
 at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const at::Tensor& projection,
@@ -31,6 +31,7 @@ at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const 
   problem.projection = projection.dim() == 2 ? projection.unsqueeze(0) : projection;
   problem.out = packed(out);
   problem.sequences = CheckSequences(q, cu_seqlens, seqlens);
+  problem.cu_seqlens = cu_seqlens.value_or(at::Tensor());
   problem.features = {ParseFeatureMap(feature_map), normalize, scale};
   problem.bias = &sequence_bias;
   problem.tolerance = std::max(bias->tolerance(), PromisedError(v.scalar_type()));
@@ -43,9 +44,10 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
                         const std::optional<at::Tensor>& cu_seqlens,
                         at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
                         bool normalize, double scale, bool causal, c10::string_view algorithm) {
-  const auto prepared = c10::make_intrusive<RelativeBias>(bias, std::string(feature_map), causal);
+  const auto prepared =
+      c10::make_intrusive<RelativeBias>(TableOnHost(bias, q), std::string(feature_map), causal);
   return RpeAttentionPrepared(q, k, v, projection, prepared, cu_seqlens, seqlens, feature_map,
                               normalize, scale, causal, algorithm);
 }
 
-}  // namespace longwave::attention::cpu
+}  // namespace longwave::attention::native

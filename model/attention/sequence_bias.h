@@ -19,6 +19,8 @@ class SequenceBias final : public PositionBias {
   std::unique_ptr<Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return bias_.causal(); }
+  BiasTable Table() const override { return {bias_.table().unsqueeze(1), 0}; }
+  DeviceCache& device_cache() const override { return bias_.device_cache(); }
   const PreparedHead* Structure(int64_t head, bool smooth) const override;
 
  private:

@@ -3,10 +3,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "model/attention/algorithm.h"
@@ -24,8 +28,12 @@ Shape BaseShape(const Problem& problem) {
   base.causal = problem.bias->causal();
   base.threads = at::get_num_threads();
   base.bias = problem.bias;
-  base.range =
-      FeatureRange::Of(problem.projection, problem.features.normalize, problem.features.scale);
+  base.device = problem.q.device().type();
+  base.dtype = problem.q.scalar_type();
+  base.units = problem.heads() * static_cast<int64_t>(problem.sequences.size());
+  const auto& [map, normalize, scale] = problem.features;
+  base.range = problem.q.is_cpu() ? FeatureRange::Of(problem.projection, normalize, scale)
+                                  : FeatureRange::Typical(base.dim, normalize, scale);
   base.tolerance = problem.tolerance;
   return base;
 }
@@ -44,20 +52,46 @@ void SolveAssigned(Part part, const Assignment& assignment) {
   }
 }
 
+Assignment Assign(const Problem& problem, Shape shape, int64_t length) {
+  Assignment assignment;
+  shape.length = length;
+  shape.transform_size = problem.bias->TransformSize(length);
+  for (shape.head = 0; shape.head < problem.heads(); ++shape.head) {
+    assignment.push_back(Choose(shape, /*workspace_bytes=*/0).algorithm);
+  }
+  return assignment;
+}
+
+// Lengths that take one assignment are solved together, wherever their sequences lie. The shortest
+// range begins at 0 and the longest has no end: a captured graph may be replayed with other
+// lengths.
+void SolveAsPlannedOnDevice(const Problem& problem) {
+  const Shape base = BaseShape(problem);
+  std::set<int64_t> lengths;
+  for (const Sequence& sequence : problem.sequences) {
+    if (sequence.length > 0) lengths.insert(sequence.length);
+  }
+  Part part{&problem, {}, 0, 0};
+  Assignment current = Assign(problem, base, *lengths.begin());
+  for (const int64_t length : lengths) {
+    Assignment assignment = Assign(problem, base, length);
+    if (assignment == current) continue;
+    part.max_length = length - 1;
+    SolveAssigned(part, current);
+    part.min_length = length;
+    part.max_length = std::numeric_limits<int64_t>::max();
+    current = std::move(assignment);
+  }
+  SolveAssigned(part, current);
+}
+
 // Neighbouring sequences of one assignment are solved together.
 void SolveAsPlanned(const Problem& problem) {
   const Shape base = BaseShape(problem);
   std::unordered_map<int64_t, Assignment> by_length;
   const auto assignment_of = [&](int64_t length) -> const Assignment& {
     Assignment& assignment = by_length[length];
-    if (assignment.empty()) {
-      Shape shape = base;
-      shape.length = length;
-      shape.transform_size = problem.bias->TransformSize(length);
-      for (shape.head = 0; shape.head < problem.heads(); ++shape.head) {
-        assignment.push_back(Choose(shape, /*workspace_bytes=*/0).algorithm);
-      }
-    }
+    if (assignment.empty()) assignment = Assign(problem, base, length);
     return assignment;
   };
   Part part{&problem, {}, 0, 0};
@@ -107,17 +141,20 @@ double PromisedError(at::ScalarType dtype) {
 }
 
 void Solve(const Problem& problem, std::string_view algorithm) {
+  const at::DeviceType device = problem.q.device().type();
   const bool wide = problem.q.scalar_type() == at::kDouble;
   const Algorithm* const forced =
-      algorithm != "auto" ? &FindAlgorithm(algorithm) : (wide ? &Reference() : nullptr);
-  TORCH_CHECK_TYPE(!wide || forced == &Reference(),
+      algorithm != "auto" || wide
+          ? &FindAlgorithm(device, wide && algorithm == "auto" ? "reference" : algorithm)
+          : nullptr;
+  TORCH_CHECK_TYPE(!wide || forced->name() == "reference",
                    "q: found dtype Double, expected Float, BFloat16 or ", "Half for algorithm \"",
                    algorithm, "\" (\"reference\" takes Double)");
   if (problem.out.numel() == 0) return;
   // Nothing is differentiated: skip autograd, also for tensors made under inference mode.
   const at::AutoDispatchBelowADInplaceOrView guard;
   if (forced == nullptr) {
-    SolveAsPlanned(problem);
+    problem.q.is_cpu() ? SolveAsPlanned(problem) : SolveAsPlannedOnDevice(problem);
   } else {
     CheckForced(problem, *forced);
     forced->Run({&problem, problem.sequences, 0, problem.heads()}, OnDoubt::kRaise);

@@ -12,9 +12,9 @@ namespace longwave::attention {
 // Allowed error of float32, bfloat16 or float16 results, as a share of max|v|.
 double PromisedError(at::ScalarType dtype);
 
-// Solves a problem on the CPU by the named algorithm, or by those the planner chooses ("auto"), and
-// writes problem.out. Throws c10::Error on an unknown name, on float64 with an algorithm that
-// computes in float32, and where a forced algorithm would miss the tolerance.
+// Solves a problem on its tensors' device by the named algorithm, or by those the planner chooses
+// ("auto"), and writes problem.out. Throws c10::Error on an unknown name, on float64 with an
+// algorithm that computes in float32, and where a forced algorithm would miss the tolerance.
 void Solve(const Problem& problem, std::string_view algorithm);
 
 }  // namespace longwave::attention

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "model/attention/checkpoint.h"
 #include "model/attention/structured/state_scan.h"
 
 namespace longwave::attention {
@@ -45,12 +46,20 @@ std::vector<StateGroup> GroupTerms(const TableStructure& structure) {
   return groups;
 }
 
+// What a thread does between two checkpoints: a fraction of a model's pass over 512 tokens.
+constexpr int64_t kStepPerThread = 64;
+
 void For(Threading threading, int64_t count, int64_t grain,
          const std::function<void(int64_t, int64_t)>& body) {
-  if (threading == Threading::kParallel) {
-    at::parallel_for(0, count, grain, body);
-  } else {
+  if (threading == Threading::kSerial) {
     body(0, count);
+    return;
+  }
+  const int64_t step =
+      HasCheckpoint() ? std::max(grain, kStepPerThread) * at::get_num_threads() : count;
+  for (int64_t begin = 0; begin < count; begin += step) {
+    at::parallel_for(begin, std::min(begin + step, count), grain, body);
+    Checkpoint();
   }
 }
 

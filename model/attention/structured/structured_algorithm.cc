@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "model/attention/algorithm.h"
+#include "model/attention/checkpoint.h"
 #include "model/attention/structured/chunked_attention.h"
 #include "model/attention/structured/table_structures.h"
 
@@ -134,11 +135,11 @@ class ChunkedAlgorithm final : public Algorithm {
     };
 
     // Whole heads to every thread need no barriers; all threads on one head only where heads cannot
-    // be shared out evenly.
+    // be shared out evenly, or where the caller wants to be let in before a head is done.
     const int64_t threads = at::get_num_threads();
     const int64_t count =
         static_cast<int64_t>(part.sequences.size()) * (part.head_end - part.head_begin);
-    const bool even = count >= 4 * threads || count % threads == 0;
+    const bool even = !HasCheckpoint() && (count >= 4 * threads || count % threads == 0);
     Workspace shared;
     std::vector<std::pair<Sequence, int64_t>> tasks;
     for (const Sequence& sequence : part.sequences) {

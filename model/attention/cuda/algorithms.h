@@ -1,0 +1,14 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_CUDA_ALGORITHMS_H_
+#define LONGWAVE_MODEL_ATTENTION_CUDA_ALGORITHMS_H_
+
+#include "model/attention/algorithm.h"
+
+// The algorithms of CUDA devices; register.cc makes them known to the planner.
+namespace longwave::attention::cuda {
+
+const Algorithm& Reference();
+const Algorithm& Direct();
+
+}  // namespace longwave::attention::cuda
+
+#endif  // LONGWAVE_MODEL_ATTENTION_CUDA_ALGORITHMS_H_
