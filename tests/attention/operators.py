@@ -1,15 +1,42 @@
-"""The operator library under test, inputs for it and the error measure."""
+"""The operator libraries under test, inputs for them and the error measure.
+
+Inputs and results are CPU tensors; `attend` and `attend_2d` compute on the device that the fixture `device` has chosen.
+"""
 
 import os
 from pathlib import Path
 
 import torch
 
-_LIBRARY = "model/attention/liblongwave_attention.so"
-torch.ops.load_library(str(Path(os.environ["LONGWAVE_BUILD_DIR"]) / _LIBRARY))
+_BUILD = Path(os.environ["LONGWAVE_BUILD_DIR"])
+_CUDA_LIBRARY = _BUILD / "lib/liblongwave_cuda.so"
+torch.ops.load_library(str(_BUILD / "model/attention/liblongwave_attention.so"))
 
-attend = torch.ops.longwave.rpe_attention
-attend_2d = torch.ops.longwave.rpe_attention_2d
+WHY_NO_CUDA = None if torch.cuda.is_available() else "no CUDA device"
+if WHY_NO_CUDA is None and not _CUDA_LIBRARY.exists():
+    WHY_NO_CUDA = f"no {_CUDA_LIBRARY}"
+if WHY_NO_CUDA is None:
+    torch.ops.load_library(str(_CUDA_LIBRARY))
+
+device = "cpu"  # set by the fixture of that name
+
+
+def on_device(operator):
+    """The operator with CPU tensors moved to `device` and the result moved back."""
+
+    def moved(value):
+        return value.to(device) if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
+
+    def call(*args, **options):
+        out = operator(*map(moved, args), **{name: moved(value) for name, value in options.items()})
+        return out.cpu() if out.is_cuda else out
+
+    return call
+
+
+attend = on_device(torch.ops.longwave.rpe_attention)
+attend_2d = on_device(torch.ops.longwave.rpe_attention_2d)
+attend_prepared = on_device(torch.ops.longwave.rpe_attention.prepared)
 plan = torch.ops.longwave.plan_attention
 RelativeBias = torch.classes.longwave.RelativeBias
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from operators import RelativeBias, attend, attend_2d, inputs, noise, plan
 
+pytestmark = pytest.mark.host
+
 Q, K, V, W = inputs(2, 6)
 BIAS = noise(6, 1)
 PACKED = inputs(12)

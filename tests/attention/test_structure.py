@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 from longwave_torch import reference
-from operators import RelativeBias, attend, doubles, error, inputs
+import operators
+from operators import RelativeBias, attend, attend_prepared, doubles, error, inputs, plan
 from tolerances import PROMISE, ROUNDING
 
 HEADS = 2
@@ -87,10 +88,10 @@ def no_grad():
 def certificate(bias, n, causal):
     """The largest error bound that the planner's groups state."""
     prepared = RelativeBias(bias, "prf", causal, 0, 1e-5)
-    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 16, 12, "cpu", "float32", 0))
-    assert sorted(sum((group["heads"] for group in plan["groups"]), [])) == list(range(HEADS))
-    assert all(group["reason"] and group["predicted_ms"] >= 0 for group in plan["groups"])
-    return max(group["error_bound"] for group in plan["groups"])
+    groups = json.loads(plan(prepared, [n], 16, 12, operators.device, "float32", 0))["groups"]
+    assert sorted(sum((group["heads"] for group in groups), [])) == list(range(HEADS))
+    assert all(group["reason"] and group["predicted_ms"] >= 0 for group in groups)
+    return max(group["error_bound"] for group in groups)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -118,6 +119,7 @@ def test_forced_algorithms_keep_their_certificate(table, causal, scale):
             assert answered["auto"] <= certificate(bias, n, causal) + ROUNDING, n
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("table, algorithm", [
     ("clipped", "structured"), ("t5 buckets", "structured"), ("piecewise", "structured"), ("alibi", "structured"),
     ("alibi with floor", "structured"), ("forbidden side", "structured"), ("forbidden distances", "structured"),
@@ -127,21 +129,21 @@ def test_forced_algorithms_keep_their_certificate(table, causal, scale):
 def test_the_planner_finds_the_structure(table, algorithm):
     n = 4000
     prepared = RelativeBias(TABLES[table](n).float().contiguous(), "prf", False, 0, 1e-5)
-    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 32, 32, "cpu", "float32", 0))
-    assert [group["algorithm"] for group in plan["groups"]] == [algorithm]
-    assert plan["groups"][0]["error_bound"] <= PROMISE[torch.float32]
+    groups = json.loads(plan(prepared, [n], 32, 32, "cpu", "float32", 0))["groups"]
+    assert [group["algorithm"] for group in groups] == [algorithm]
+    assert groups[0]["error_bound"] <= PROMISE[torch.float32]
 
 
 def test_heads_of_one_table_take_different_algorithms():
     n = 3000
     bias = torch.stack([clipped(n, 50)[0], random(n, 3, 9)[0], clipped(n, 90)[1]]).float().contiguous()
     prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
-    plan = json.loads(torch.ops.longwave.plan_attention(prepared, [n], 16, 8, "cpu", "float32", 0))
-    assert {group["algorithm"]: group["heads"] for group in plan["groups"]} == {"structured": [0, 2], "direct": [1]}
+    groups = json.loads(plan(prepared, [n], 16, 8, operators.device, "float32", 0))["groups"]
+    assert {group["algorithm"]: group["heads"] for group in groups} == {"structured": [0, 2], "direct": [1]}
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, n, 3, 16, generator=generator) for _ in range(3))
     w = torch.randn(8, 16, generator=generator)
-    out = torch.ops.longwave.rpe_attention.prepared(q, k, v, w, prepared)
+    out = attend_prepared(q, k, v, w, prepared)
     for head in range(3):
         part = slice(head, head + 1)
         alone = attend(q[:, :, part], k[:, :, part], v[:, :, part], w, bias[part].contiguous(), algorithm="direct")

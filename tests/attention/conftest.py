@@ -1,0 +1,22 @@
+"""Every test runs on the CPU and, where there is a GPU and the CUDA library is built, on it; those marked `host` on the CPU only."""
+
+import operators
+import pytest
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "host: what it tests is the same code on every device")
+
+
+def pytest_generate_tests(metafunc):
+    host = metafunc.definition.get_closest_marker("host")
+    metafunc.parametrize("device", ["cpu"] if host else ["cpu", "cuda"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def device(request, monkeypatch):
+    """The device's name; operators.attend and operators.attend_2d compute there."""
+    if request.param == "cuda" and operators.WHY_NO_CUDA:
+        pytest.skip(operators.WHY_NO_CUDA)
+    monkeypatch.setattr(operators, "device", request.param)
+    return request.param
