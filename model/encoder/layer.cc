@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/functional/function_ref.h"
+#include "model/attention/checkpoint.h"
 #include "model/attention/operators.h"
 
 namespace longwave {
@@ -19,10 +20,11 @@ namespace {
 // activation stays in a cache.
 constexpr int64_t kChunkTokens = 1024;
 
-// Calls body(begin, count) for consecutive chunks of [0, tokens).
+// Calls body(begin, count) for consecutive chunks of [0, tokens), with a checkpoint after each.
 void ForEachChunk(int64_t tokens, absl::FunctionRef<void(int64_t, int64_t)> body) {
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     body(begin, std::min(kChunkTokens, tokens - begin));
+    attention::Checkpoint();
   }
 }
 

@@ -48,7 +48,7 @@ absl::Status ValidateItem(const RunItem& item, const ModelInfo& info) {
 }
 
 PackedBatch PackItems(absl::Span<const RunItem> items, const ModelInfo& info,
-                      std::vector<RunResult>& results) {
+                      absl::Span<RunResult> results) {
   PackedBatch batch;
   int64_t tokens = 0;
   for (size_t i = 0; i < items.size(); ++i) {

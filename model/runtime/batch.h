@@ -26,7 +26,7 @@ struct PackedBatch {
 // item. A batch of more tokens than the operator can count (2^31 - 1) is RESOURCE_EXHAUSTED for the
 // items beyond.
 PackedBatch PackItems(absl::Span<const RunItem> items, const ModelInfo& info,
-                      std::vector<RunResult>& results);
+                      absl::Span<RunResult> results);
 
 }  // namespace longwave
 

@@ -4,10 +4,12 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "model/attention/checkpoint.h"
 #include "model/encoder/pooling.h"
 #include "model/encoder/torch_guard.h"
 #include "model/runtime/layer_plans.h"
@@ -56,10 +58,42 @@ struct Group {
   std::vector<PoolRow> rows;  // one for each
 };
 
+// Thrown through LibTorch's frames when a run is to stop. Not a std::exception, so that nothing on
+// its way takes it for a failure.
+struct RunCancelled {};
+
+// What the planner predicts for all layers together.
+std::vector<std::pair<int64_t, double>> PredictAttention(const Encoder& encoder,
+                                                         int64_t max_length) {
+  std::vector<std::pair<int64_t, double>> table;
+  for (const int64_t length : CostModelLengths(max_length)) {
+    std::vector<AttentionPlan> plans;
+    for (int layer = 0; layer < encoder.config().num_hidden_layers; ++layer) {
+      AddLayerPlans(encoder.PlanAttention(layer, {length}), layer, plans);
+    }
+    double milliseconds = 0;
+    for (const AttentionPlan& plan : plans) milliseconds += plan.predicted_ms;
+    table.emplace_back(length, milliseconds);
+  }
+  return table;
+}
+
 }  // namespace
 
+CpuModel::CpuModel(ModelInfo info, std::unique_ptr<const Tokenizer> tokenizer, Encoder encoder,
+                   int threads, bool batch_invariant)
+    : info_(std::move(info)),
+      tokenizer_(std::move(tokenizer)),
+      encoder_(std::move(encoder)),
+      threads_(threads),
+      batch_invariant_(batch_invariant),
+      cost_(encoder_.config(), threads,
+            (at::set_num_threads(threads), PredictAttention(encoder_, info_.max_length))) {}
+
+int64_t CpuModel::EstimateMemory(const BatchShape& shape) const { return cost_.Bytes(shape); }
+
 void CpuModel::Forward(const PackedBatch& batch, absl::Span<const RunItem> items,
-                       std::vector<RunResult>& results) const {
+                       absl::Span<RunResult> results) const {
   const at::Tensor hidden = encoder_.Forward(batch.ids, batch.lengths);
 
   // Items that want the same thing, by head; all pooled embeddings under kEmbedding.
@@ -109,26 +143,50 @@ absl::StatusOr<std::vector<AttentionPlan>> CpuModel::PlanAttention(
   return plans;
 }
 
-std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items) {
+std::vector<RunResult> CpuModel::Run(absl::Span<const RunItem> items, const RunOptions& options) {
   // What fails here is the process's want of memory for a few words per item: nothing could be
   // answered.
   std::vector<RunResult> results(items.size());
-  PackedBatch batch;
-  const absl::Status status = GuardTorch([&] {
-    batch = PackItems(items, info_, results);
-    if (batch.items.empty()) return absl::OkStatus();
-    // The number of threads belongs to the calling thread, so it is set in every call.
-    at::set_num_threads(threads_);
-    const c10::InferenceMode inference;
-    Forward(batch, items, results);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) {
-    for (RunResult& result : results) {
-      if (result.status.ok()) result = RunResult{status, 0, 0, {}};
+  if (!batch_invariant_) {
+    RunBatch(items, options, absl::MakeSpan(results));
+    return results;
+  }
+  // The products of a matrix are summed in an order that depends on its number of rows.
+  for (size_t i = 0; i < items.size(); ++i) {
+    RunBatch(items.subspan(i, 1), options, absl::MakeSpan(&results[i], 1));
+    if (absl::IsCancelled(results[i].status)) {
+      for (RunResult& result : results) result = RunResult{results[i].status, 0, 0, {}};
+      break;
     }
   }
   return results;
+}
+
+void CpuModel::RunBatch(absl::Span<const RunItem> items, const RunOptions& options,
+                        absl::Span<RunResult> results) const {
+  absl::Status status;
+  try {
+    status = GuardTorch([&] {
+      const PackedBatch batch = PackItems(items, info_, results);
+      if (batch.items.empty()) return absl::OkStatus();
+      const attention::CheckpointScope scope(
+          options.control == nullptr ? std::function<void()>() : [&options, this] {
+            if (!options.control->Continue()) throw RunCancelled();
+            // The number of threads belongs to the calling thread, and another model may have run.
+            at::set_num_threads(threads_);
+          });
+      at::set_num_threads(threads_);
+      const c10::InferenceMode inference;
+      Forward(batch, items, results);
+      return absl::OkStatus();
+    });
+  } catch (const RunCancelled&) {
+    status = absl::CancelledError("the run was cancelled");
+  }
+  if (status.ok()) return;
+  for (RunResult& result : results) {
+    if (result.status.ok()) result = RunResult{status, 0, 0, {}};
+  }
 }
 
 }  // namespace longwave

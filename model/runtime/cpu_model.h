@@ -7,6 +7,7 @@
 
 #include "model/encoder/encoder.h"
 #include "model/runtime/batch.h"
+#include "model/runtime/cost_model.h"
 #include "model/runtime/model.h"
 
 namespace longwave {
@@ -15,28 +16,34 @@ namespace longwave {
 // types.
 class CpuModel : public Model {
  public:
-  // threads: of one forward pass, at least 1.
-  CpuModel(ModelInfo info, std::unique_ptr<const Tokenizer> tokenizer, Encoder encoder, int threads)
-      : info_(std::move(info)),
-        tokenizer_(std::move(tokenizer)),
-        encoder_(std::move(encoder)),
-        threads_(threads) {}
+  // threads: of one forward pass, at least 1. batch_invariant: as in Model::Options. May throw
+  // c10::Error.
+  CpuModel(ModelInfo info, std::unique_ptr<const Tokenizer> tokenizer, Encoder encoder, int threads,
+           bool batch_invariant);
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
       absl::Span<const int64_t> lengths) const override;
-  std::vector<RunResult> Run(absl::Span<const RunItem> items) override;
+  int64_t EstimateMemory(const BatchShape& shape) const override;
+  double PredictMilliseconds(int64_t tokens) const override { return cost_.Milliseconds(tokens); }
+  std::vector<RunResult> Run(absl::Span<const RunItem> items, const RunOptions& options) override;
 
  private:
-  // Fills the results of all sequences of the batch. May throw c10::Error.
+  // Runs valid or invalid items as one batch. Never throws.
+  void RunBatch(absl::Span<const RunItem> items, const RunOptions& options,
+                absl::Span<RunResult> results) const;
+  // Fills the results of all sequences of the batch. May throw c10::Error, and what the checkpoints
+  // throw.
   void Forward(const PackedBatch& batch, absl::Span<const RunItem> items,
-               std::vector<RunResult>& results) const;
+               absl::Span<RunResult> results) const;
 
   const ModelInfo info_;
   const std::unique_ptr<const Tokenizer> tokenizer_;
   const Encoder encoder_;
   const int threads_;
+  const bool batch_invariant_;
+  const CostModel cost_;
 };
 
 }  // namespace longwave

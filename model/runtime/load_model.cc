@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadChecked(const std::string& folder,
   ModelInfo info = DescribeModel(*config, *weights);
   return std::make_unique<CpuModel>(std::move(info), *std::move(tokenizer),
                                     Encoder(*std::move(config), *std::move(weights)),
-                                    CountThreads(options));
+                                    CountThreads(options), options.batch_invariant);
 }
 
 }  // namespace

@@ -34,6 +34,13 @@ struct ModelInfo {
   std::string device;           // "cpu", "cuda:N"
   std::string feature_map;      // "prf", "trf"
 
+  // A background run and others share the device by priority (streams of a GPU), so that nobody has
+  // to wait in RunControl::Continue() for others to run.
+  bool shares_device = false;
+
+  // Bytes of the device that were free for runs when the model was loaded; 0: not known.
+  int64_t free_memory = 0;
+
   // What the loader found in the folder and does not use, one sentence each; for the log.
   std::vector<std::string> warnings;
 };
@@ -61,6 +68,32 @@ struct RunResult {
   std::vector<float> values;  // empty unless status is OK
 };
 
+// Steers a run that is under way.
+class RunControl {
+ public:
+  virtual ~RunControl() = default;
+
+  // Called again and again during a run, on the thread that called Model::Run, which holds no lock
+  // of the model; between two calls lies no more work than one pass over 512 tokens. May block, and
+  // may call Run of any model meanwhile. False: nobody waits for the batch any more; the run is not
+  // to ask again and ends soon. Must not throw.
+  virtual bool Continue() = 0;
+};
+
+struct RunOptions {
+  RunControl* control = nullptr;  // not owned; null: the run never stops
+
+  // Runs that are not in the background go first where the device can share itself.
+  bool background = false;
+};
+
+// What a batch costs depends on these.
+struct BatchShape {
+  int64_t sequences = 0;
+  int64_t tokens = 0;   // of all sequences
+  int64_t longest = 0;  // tokens of the longest sequence
+};
+
 // Layers, heads and lengths whose attention is computed in one way.
 struct AttentionPlan {
   std::vector<int> layers;       // ascending
@@ -72,9 +105,7 @@ struct AttentionPlan {
   double predicted_ms = 0;  // summed over layers, heads and lengths
 };
 
-// A trained model on a device: packed batch in, vectors out.
-//
-// Thread-compatible for Run (one caller at a time), thread-safe for everything else.
+// A trained model on a device: packed batch in, vectors out. Thread-safe.
 class Model {
  public:
   struct Options {
@@ -83,6 +114,10 @@ class Model {
 
     // Threads of one forward pass. 0: one per core.
     int threads = 0;
+
+    // Computes every sequence in the same steps whoever shares its batch, so that results are equal
+    // to the bit. Costs throughput where sequences are short (docs/operations.md).
+    bool batch_invariant = false;
 
     absl::Status Validate() const;
   };
@@ -104,11 +139,26 @@ class Model {
   virtual absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
       absl::Span<const int64_t> lengths) const = 0;
 
+  // Bytes of the device that a run of such a batch takes at its peak, beside the weights, its results
+  // not counted; never too few by more than a tenth. Monotonic in every argument. Never blocks.
+  virtual int64_t EstimateMemory(const BatchShape& shape) const = 0;
+
+  // Predicted time of a sequence of `tokens` tokens (1 to max_length) within a large batch. Only
+  // ratios are relied on: the caller learns the scale from what it measures. Never blocks.
+  virtual double PredictMilliseconds(int64_t tokens) const = 0;
+
   // Runs all items as one packed batch, without padding; returns one result per item, in order.
   // Blocks for the whole forward pass. Never throws. Results do not depend on who shared the batch
-  // beyond 1e-5 of the largest absolute value of a row (float32). A failure of the device as a
-  // whole is put in every item's status.
-  virtual std::vector<RunResult> Run(absl::Span<const RunItem> items) = 0;
+  // beyond 1e-5 of the largest absolute value of a row (float32), not at all with
+  // Options::batch_invariant. May be called while another thread runs, and from within
+  // RunControl::Continue(); on a device that does not share itself each then takes longer.
+  //
+  // What fails the batch as a whole is put in every item's status: RESOURCE_EXHAUSTED, the device
+  // had no memory for it (all that it took is given back, a smaller batch may fit); CANCELLED, as
+  // `options.control` said; INTERNAL, the device failed.
+  virtual std::vector<RunResult> Run(absl::Span<const RunItem> items,
+                                     const RunOptions& options) = 0;
+  std::vector<RunResult> Run(absl::Span<const RunItem> items) { return Run(items, RunOptions()); }
 };
 
 }  // namespace longwave

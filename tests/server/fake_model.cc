@@ -68,7 +68,7 @@ absl::StatusOr<std::vector<AttentionPlan>> FakeModel::PlanAttention(
       {{0}, {0, 1}, {lengths.begin(), lengths.end()}, "fake", "the only one", 1e-6, 2.5}};
 }
 
-std::vector<RunResult> FakeModel::Run(absl::Span<const RunItem> items) {
+std::vector<RunResult> FakeModel::Run(absl::Span<const RunItem> items, const RunOptions&) {
   std::function<absl::Status(const RunItem&)> fault;
   {
     absl::MutexLock lock(&mutex_);

@@ -33,7 +33,10 @@ class FakeModel final : public Model {
   // One plan for layer 0, its heads 0 and 1 and all lengths, by the algorithm "fake".
   absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
       absl::Span<const int64_t> lengths) const override;
-  std::vector<RunResult> Run(absl::Span<const RunItem> items) override;
+  using Model::Run;
+  std::vector<RunResult> Run(absl::Span<const RunItem> items, const RunOptions& options) override;
+  int64_t EstimateMemory(const BatchShape& shape) const override { return shape.tokens; }
+  double PredictMilliseconds(int64_t tokens) const override { return static_cast<double>(tokens); }
 
   // Row `row` of what kEncode without pooling and normalisation gives for `tokens`; with pooling,
   // row 0 is the result.
