@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "model/encoder/torch_guard.h"
+#include "model/device/torch_guard.h"
 #include "model/encoder/weight_reader.h"
 
 namespace longwave {
@@ -22,7 +22,7 @@ LinearWeights ReadLinear(const std::string& name, int64_t out, int64_t in, Weigh
 
 NormWeights ReadNorm(const std::string& name, int64_t width, WeightReader& reader) {
   return {reader.Read(absl::StrCat(name, ".weight"), {width}),
-          reader.Read(absl::StrCat(name, ".bias"), {width})};
+          reader.Read(absl::StrCat(name, ".bias"), {width}), std::nullopt};
 }
 
 LinearWeights ReadQkv(const std::string& prefix, int64_t width, WeightReader& reader) {
@@ -131,6 +131,7 @@ absl::StatusOr<EncoderWeights> LoadEncoderWeights(const ModelConfig& config,
   WeightReader reader(&file);
   const absl::Status status = GuardTorch([&] {
     weights = ReadAll(config, reader);
+    if (reader.status().ok()) SetNormShifts(config.norm_position == NormPosition::kPre, weights);
     return reader.status();
   });
   if (!status.ok()) return status;

@@ -18,8 +18,12 @@ struct PoolRow {
   Pooling pooling = Pooling::kMean;
 };
 
-// hidden: [tokens, E]. Returns [rows, E]. May throw c10::Error. For .cc files only: it shows torch
-// types.
+// The tokens that each row is the mean of, as encoder::SpanMeans() takes them: writes [rows, 2]
+// numbers to `spans` and returns the largest number of tokens.
+int64_t WriteSpans(const std::vector<PoolRow>& rows, int64_t* spans);
+
+// hidden: [tokens, E]. Returns float32 [rows, E]. On a GPU it waits for what was queued before. May
+// throw c10::Error. For .cc files only: it shows torch types.
 at::Tensor PoolRows(const at::Tensor& hidden, const std::vector<PoolRow>& rows);
 
 }  // namespace longwave

@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "model/attention/checkpoint.h"
+#include "model/device/torch_guard.h"
 #include "model/encoder/pooling.h"
-#include "model/encoder/torch_guard.h"
 #include "model/runtime/layer_plans.h"
 
 namespace longwave {

@@ -1,4 +1,4 @@
-#include "model/encoder/torch_guard.h"
+#include "model/device/torch_guard.h"
 
 #include <c10/util/Exception.h>
 

@@ -1,5 +1,5 @@
-#ifndef LONGWAVE_MODEL_ENCODER_TORCH_GUARD_H_
-#define LONGWAVE_MODEL_ENCODER_TORCH_GUARD_H_
+#ifndef LONGWAVE_MODEL_DEVICE_TORCH_GUARD_H_
+#define LONGWAVE_MODEL_DEVICE_TORCH_GUARD_H_
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -12,4 +12,4 @@ absl::Status GuardTorch(absl::FunctionRef<absl::Status()> body);
 
 }  // namespace longwave
 
-#endif  // LONGWAVE_MODEL_ENCODER_TORCH_GUARD_H_
+#endif  // LONGWAVE_MODEL_DEVICE_TORCH_GUARD_H_

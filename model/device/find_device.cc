@@ -1,0 +1,66 @@
+#include "model/device/find_device.h"
+
+#include <map>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "model/device/cpu_device.h"
+#include "model/device/cuda_library.h"
+
+namespace longwave {
+namespace {
+
+constexpr absl::string_view kCudaPrefix = "cuda:";
+
+// No machine has more; it keeps the number an int.
+constexpr int kMaxIndex = 1023;
+
+// N of "cuda:N", written as a plain number.
+bool ParseCudaIndex(absl::string_view name, int* index) {
+  return absl::ConsumePrefix(&name, kCudaPrefix) && absl::SimpleAtoi(name, index) && *index >= 0 &&
+         *index <= kMaxIndex && absl::StrCat(*index) == name;
+}
+
+struct Devices {
+  absl::Mutex mutex;
+  std::map<int, std::unique_ptr<Device>> gpus ABSL_GUARDED_BY(mutex);
+};
+
+absl::StatusOr<Device*> FindGpu(int index) {
+  static Devices* const devices = new Devices;
+  const absl::MutexLock lock(&devices->mutex);
+  std::unique_ptr<Device>& gpu = devices->gpus[index];
+  if (gpu == nullptr) {
+    absl::StatusOr<std::unique_ptr<Device>> opened = OpenCudaDevice(index);
+    if (!opened.ok()) return opened.status();
+    gpu = *std::move(opened);
+  }
+  return gpu.get();
+}
+
+}  // namespace
+
+absl::Status ValidateDeviceName(absl::string_view name) {
+  int index = 0;
+  if (name == "cpu" || name == "auto" || ParseCudaIndex(name, &index)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("device: found '", name,
+                                                 "', expected 'auto', 'cpu' or 'cuda:N', such as "
+                                                 "'cuda:0'"));
+}
+
+absl::StatusOr<Device*> FindDevice(const std::string& name, std::string* why_cpu) {
+  if (absl::Status status = ValidateDeviceName(name); !status.ok()) return status;
+  static Device* const cpu = new CpuDevice;
+  if (name == "cpu") return cpu;
+  int index = 0;
+  if (ParseCudaIndex(name, &index)) return FindGpu(index);
+  absl::StatusOr<Device*> gpu = FindGpu(0);
+  if (gpu.ok()) return gpu;
+  if (why_cpu != nullptr) *why_cpu = std::string(gpu.status().message());
+  return cpu;
+}
+
+}  // namespace longwave
