@@ -9,8 +9,11 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "model/device/find_device.h"
+#include "model/device/torch_device.h"
 #include "model/encoder/load_weights.h"
 #include "model/encoder/pooling.h"
 #include "tests/encoder/reference_encoder.h"
@@ -64,15 +67,33 @@ struct Variant {
   double tolerance = 1e-5;
 };
 
-class EncoderVariantTest : public ::testing::TestWithParam<Variant> {};
+// Where the weights are, and in what precision the activations. `error`: what rounding them adds.
+struct Placement {
+  const char* device;
+  at::ScalarType dtype;
+  double error = 0;
+};
+
+std::string VariantName(const ::testing::TestParamInfo<std::tuple<Placement, Variant>>& info) {
+  const auto& [placement, variant] = info.param;
+  return std::string(variant.name) + "_" + std::string(placement.device).substr(0, 4) + "_" +
+         c10::toString(placement.dtype);
+}
+
+class EncoderVariantTest : public ::testing::TestWithParam<std::tuple<Placement, Variant>> {};
 
 // A ragged batch, against float64 for each sequence alone: so the packed batch is right, and
 // independent of who is in it.
 TEST_P(EncoderVariantTest, MatchesFloat64) {
+  const auto& [placement, variant] = GetParam();
+  const absl::StatusOr<Device*> device = FindDevice(placement.device);
+  if (!device.ok()) GTEST_SKIP() << device.status().message();
   ModelConfig config = testing::SmallModelConfig();
-  GetParam().change(config);
+  variant.change(config);
   const WeightMap weights = testing::RandomWeights(config, /*seed=*/20);
-  const Encoder encoder = LoadEncoder(config, weights);
+  const Encoder loaded = LoadEncoder(config, weights);
+  const Encoder encoder(
+      config, PlaceWeights(loaded.weights(), TorchDevice((*device)->info()), placement.dtype));
   std::mt19937 generator(21);
   const std::vector<int64_t> lengths = {1, 37, 2, 130, 64, 7};
   std::vector<std::vector<int32_t>> sequences;
@@ -82,13 +103,15 @@ TEST_P(EncoderVariantTest, MatchesFloat64) {
     packed.insert(packed.end(), sequences.back().begin(), sequences.back().end());
   }
   const c10::InferenceMode inference;
-  const at::Tensor hidden = encoder.Forward(packed, lengths);
-  ASSERT_EQ(hidden.size(0), static_cast<int64_t>(packed.size()));
-  ASSERT_TRUE(hidden.is_contiguous());
+  const at::Tensor placed = encoder.Forward(packed, lengths);
+  ASSERT_EQ(placed.size(0), static_cast<int64_t>(packed.size()));
+  ASSERT_EQ(placed.scalar_type(), placement.dtype);
+  ASSERT_TRUE(placed.is_contiguous());
+  const at::Tensor hidden = placed.to(at::kCPU).to(at::kFloat);
   int64_t begin = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
     const Matrix expected = testing::ReferenceForward(config, weights, sequences[i]);
-    EXPECT_LE(RelativeError(hidden, begin, expected), GetParam().tolerance)
+    EXPECT_LE(RelativeError(hidden, begin, expected), variant.tolerance + placement.error)
         << "sequence of " << lengths[i];
     begin += lengths[i];
   }
@@ -96,40 +119,113 @@ TEST_P(EncoderVariantTest, MatchesFloat64) {
 
 INSTANTIATE_TEST_SUITE_P(
     Encoder, EncoderVariantTest,
-    ::testing::Values(
-        Variant{"PreNorm", [](ModelConfig&) {}},
-        Variant{"PostNorm",
-                [](ModelConfig& c) {
-                  c.norm_position = NormPosition::kPost;
-                  c.embedding_norm = true;
-                }},
-        Variant{"PreNormWithEmbeddingNorm", [](ModelConfig& c) { c.embedding_norm = true; }},
-        Variant{"GeluTanh", [](ModelConfig& c) { c.hidden_act = HiddenActivation::kGeluTanh; }},
-        Variant{"Positions", [](ModelConfig& c) { c.max_position_embeddings = 512; }},
-        Variant{"Causal", [](ModelConfig& c) { c.attention.causal = true; }},
-        Variant{"SharedTables",
-                [](ModelConfig& c) {
-                  c.attention.shared_bias = true;
-                  c.attention.shared_projection = true;
-                }},
-        Variant{"NotNormalized",
-                [](ModelConfig& c) {
-                  c.attention.normalize = false;
-                  c.attention.scale = 0.5;
-                }},
-        Variant{"Scaled", [](ModelConfig& c) { c.attention.scale = 1.7; }},
-        // sin and cos features are not positive, so the attention's own bound is wider
-        // (docs/architecture.md).
-        Variant{"Trigonometric",
-                [](ModelConfig& c) {
-                  c.attention.feature_map = FeatureMap::kTrf;
-                  c.attention.num_features = 64;
-                },
-                1e-4},
-        Variant{"ShortTable", [](ModelConfig& c) { c.attention.max_distance = 5; }},
-        Variant{"NoLayers", [](ModelConfig& c) { c.num_hidden_layers = 0; }},
-        Variant{"OneHead", [](ModelConfig& c) { c.num_attention_heads = 1; }}),
-    [](const ::testing::TestParamInfo<Variant>& info) { return info.param.name; });
+    ::testing::Combine(::testing::Values(Placement{"cpu", at::kFloat}, Placement{"cpu", at::kBFloat16, 3e-2}, Placement{"cuda:0", at::kFloat}, Placement{"cuda:0", at::kHalf, 4e-3}, Placement{"cuda:0", at::kBFloat16, 3e-2}), ::testing::Values(Variant{"PreNorm", [](ModelConfig&) {}},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "PostNorm",
+                                                                                                                                                                                                                                                      [](ModelConfig& c) {
+                                                                                                                                                                                                                                                        c.norm_position =
+                                                                                                                                                                                                                                                            NormPosition::
+                                                                                                                                                                                                                                                                kPost;
+                                                                                                                                                                                                                                                        c.embedding_norm =
+                                                                                                                                                                                                                                                            true;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "PreNormWithEmbeddingNorm",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.embedding_norm =
+                                                                                                                                                                                                                                                            true;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "GeluTanh",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.hidden_act =
+                                                                                                                                                                                                                                                            HiddenActivation::
+                                                                                                                                                                                                                                                                kGeluTanh;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "Positions",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.max_position_embeddings =
+                                                                                                                                                                                                                                                            512;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "Causal",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .causal =
+                                                                                                                                                                                                                                                            true;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "SharedTables",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .shared_bias =
+                                                                                                                                                                                                                                                            true;
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .shared_projection =
+                                                                                                                                                                                                                                                            true;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "NotNormalized",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .normalize =
+                                                                                                                                                                                                                                                            false;
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .scale =
+                                                                                                                                                                                                                                                            0.5;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "Scaled",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .scale =
+                                                                                                                                                                                                                                                            1.7;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  // sin and cos features are not positive, so the attention's own bound is wider
+                                                                                                                                                                                                                                                  // (docs/architecture.md).
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "Trigonometric",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .feature_map =
+                                                                                                                                                                                                                                                            FeatureMap::
+                                                                                                                                                                                                                                                                kTrf;
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .num_features =
+                                                                                                                                                                                                                                                            64;
+                                                                                                                                                                                                                                                      },
+                                                                                                                                                                                                                                                      1e-4},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "ShortTable",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.attention
+                                                                                                                                                                                                                                                            .max_distance =
+                                                                                                                                                                                                                                                            5;
+                                                                                                                                                                                                                                                      }},
+                                                                                                                                                                                                                                                  Variant{"NoLayers",
+                                                                                                                                                                                                                                                          [](ModelConfig&
+                                                                                                                                                                                                                                                                 c) {
+                                                                                                                                                                                                                                                            c.num_hidden_layers =
+                                                                                                                                                                                                                                                                0;
+                                                                                                                                                                                                                                                          }},
+                                                                                                                                                                                                                                                  Variant{
+                                                                                                                                                                                                                                                      "OneHead",
+                                                                                                                                                                                                                                                      [](ModelConfig&
+                                                                                                                                                                                                                                                             c) {
+                                                                                                                                                                                                                                                        c.num_attention_heads =
+                                                                                                                                                                                                                                                            1;
+                                                                                                                                                                                                                                                      }})),
+    VariantName);
 
 TEST(EncoderTest, ChunksOfTokensDoNotShow) {
   ModelConfig config = testing::SmallModelConfig();
