@@ -8,6 +8,8 @@ namespace longwave::attention::cuda {
 
 const Algorithm& Reference();
 const Algorithm& Direct();
+const Algorithm& Structured();
+const Algorithm& LowRank();
 
 }  // namespace longwave::attention::cuda
 

@@ -1,0 +1,208 @@
+// The algorithms "structured" and "low_rank" of CUDA devices.
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/attention/cuda/algorithms.h"
+#include "model/attention/cuda/exact_rows.h"
+#include "model/attention/cuda/problem_args.h"
+#include "model/attention/cuda/structured/device_plan.h"
+#include "model/attention/cuda/structured/kernels.h"
+#include "model/attention/device_cache.h"
+#include "model/attention/structured/chunked_attention.h"
+#include "model/attention/structured/prepared_head.h"
+
+namespace longwave::attention::cuda {
+namespace {
+
+// Memory that a launch may take: heads are computed a few at a time where all would need more.
+constexpr int64_t kWorkspaceBytes = int64_t{1} << 30;
+
+// Rounding of features, tiles and states, as a share of max|v|.
+double Rounding(const Shape& shape) {
+  switch (shape.dtype) {
+    case at::kBFloat16:
+      return 4e-3;
+    case at::kHalf:
+      return 6e-4;
+    default:
+      return 5e-7 + 1e-7 * shape.range.exponent;
+  }
+}
+
+// The largest |w| for which normalised tokens keep features in float32's range and a structure's
+// error within the tolerance.
+double LargestNorm(const TableStructure& structure, double scale, int64_t length,
+                   double tolerance) {
+  scale = std::max(std::abs(scale), 1e-30);
+  const double half_square = 0.5 * scale * scale;
+  double largest = (kMaxExponent - half_square) / scale;
+  if (structure.drops_small) {
+    // ErrorBound, solved for the spread; half of the tolerance is for it and half for rounding.
+    const double spread =
+        structure.threshold - 1 +
+        std::log(0.5 * tolerance / static_cast<double>(std::max<int64_t>(length, 1)));
+    largest = std::min(largest, (spread - half_square) / (2 * scale));
+  }
+  return largest;
+}
+
+// Whether the tensor cores can read a token tensor: rows of whole 16-byte pieces.
+bool Aligned(const at::Tensor& x) {
+  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && x.stride(0) % 8 == 0 &&
+         x.stride(1) % 8 == 0 && x.size(2) % 8 == 0 && x.size(2) <= kMmaSize;
+}
+
+bool TakesMma(const Problem& problem) {
+  return problem.q.scalar_type() == at::kBFloat16 && problem.projection.size(1) <= kMmaSize &&
+         Aligned(problem.q) && Aligned(problem.k) && Aligned(problem.v) && Aligned(problem.out);
+}
+
+template <bool kSmooth>
+struct CachedPlan : DevicePlan {
+  using DevicePlan::DevicePlan;
+};
+
+template <bool kSmooth>
+class BlockAlgorithm final : public Algorithm {
+ public:
+  std::string_view name() const override { return kSmooth ? "low_rank" : "structured"; }
+
+  bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
+
+  std::optional<std::string> WhyNot(const Shape& shape) const override {
+    if (!Serves(shape.map)) return "needs non-negative features";
+    if (!(shape.range.exponent <= kMaxExponent)) {
+      return "needs normalised tokens and features within exp(+-" +
+             std::to_string(static_cast<int>(kMaxExponent)) + ")";
+    }
+    const PreparedHead* const head = shape.bias->Structure(shape.head, kSmooth);
+    if (head == nullptr) {
+      return kSmooth ? "finds no smooth far field" : "needs a table of distances";
+    }
+    const TableStructure& structure = head->structure();
+    const int64_t chunks = (shape.length + kBlock / 2 - 1) / (kBlock / 2);
+    if (structure.DirectTiles(shape.length) >= chunks && chunks > 1) return "finds no structure";
+    if (shape.length > structure.max_tokens) {
+      return "holds for up to " + std::to_string(structure.max_tokens) + " tokens";
+    }
+    const double bound = structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape);
+    if (!(bound <= shape.tolerance)) return "has an error bound of " + std::to_string(bound);
+    return std::nullopt;
+  }
+
+  Estimate Predict(const Shape& shape) const override {
+    const TableStructure& structure = shape.bias->Structure(shape.head, kSmooth)->structure();
+    const BlockStructure blocks(structure);
+    const double m = static_cast<double>(shape.feature_dim), d = static_cast<double>(shape.dim),
+                 e = static_cast<double>(shape.value_dim);
+    const double groups = static_cast<double>(blocks.groups.size());
+    const double flop =
+        2 * kBlock * static_cast<double>(blocks.DirectTiles(shape.length)) * (m + e) +
+        4 * groups * m * e + 8 * d * m;
+    const bool mma = shape.dtype == at::kBFloat16 && std::max({m, d, e}) <= kMmaSize;
+    const double n = static_cast<double>(shape.length);
+    const double ms = kFixedMilliseconds / static_cast<double>(shape.units) +
+                      n * flop / (mma ? kMmaFlopPerMillisecond : kSimtFlopPerMillisecond);
+    const int64_t slots = (shape.length + kBlock - 1) / kBlock;
+    return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
+            slots * kBlock * static_cast<int64_t>(mma ? 2 * kMmaSize : 8 * m) +
+                slots * static_cast<int64_t>(groups * 2 * m * (e + 8) * (mma ? 2 : 4))};
+  }
+
+  void Run(const Part& part, OnDoubt) const override {
+    const Problem& problem = *part.problem;
+    const at::Device device = problem.q.device();
+    const c10::cuda::CUDAGuard guard(device);
+    const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
+    const auto plan = problem.bias->device_cache().Get<CachedPlan<kSmooth>>(device.index(), [&] {
+      return std::make_shared<CachedPlan<kSmooth>>(*problem.bias, problem.heads(), kSmooth, device);
+    });
+
+    StructuredArgs args;
+    args.base = MakeArgs(part);
+    args.plan = plan->view();
+    args.heads = static_cast<int32_t>(problem.heads());
+    args.slots = SlotCount(args.base.sequences);
+    const bool mma = TakesMma(problem);
+    const StateShape shape = mma ? kMmaState : SimtState(args.base.features, args.base.value_dim);
+    const int64_t element = mma ? 2 : 4;
+    const int64_t features = Round(args.slots * kBlock * shape.features * element);
+    const int64_t states = Round(args.slots * args.plan.max_groups * shape.size() * element);
+    const int64_t per_head = features * (mma ? 1 : 2) + 2 * states;
+    const int64_t step = std::clamp<int64_t>(kWorkspaceBytes / std::max<int64_t>(per_head, 1), 1,
+                                             part.head_end - part.head_begin);
+
+    const at::TensorOptions bytes = at::TensorOptions().device(device).dtype(at::kByte);
+    const int64_t list = Round(problem.q.size(0) * problem.heads() * int64_t{sizeof(int64_t)});
+    const at::Tensor workspace = at::empty({256 + list + step * per_head}, bytes);
+    char* next = static_cast<char*>(workspace.mutable_data_ptr());
+    const auto take = [&next](int64_t size) {
+      char* const taken = next;
+      next += size;
+      return static_cast<void*>(taken);
+    };
+    args.doubt_count = static_cast<int32_t*>(take(256));
+    args.doubt_rows = static_cast<int64_t*>(take(list));
+    args.features_k = take(step * features);
+    if (!mma) args.features_q = take(step * features);
+    args.states = take(step * states);
+    args.sums = take(step * states);
+
+    for (int64_t head = part.head_begin; head < part.head_end; head += step) {
+      const int64_t end = std::min(head + step, part.head_end);
+      args.base.head_begin = static_cast<int32_t>(head);
+      args.base.head_end = static_cast<int32_t>(end);
+      args.max_norm = MaxNorm(part, head, end);
+      C10_CUDA_CHECK(mma ? LaunchMmaKeys(args, stream) : LaunchSimtKeys(args, stream));
+      C10_CUDA_CHECK(LaunchScan(args, shape, mma, stream));
+      C10_CUDA_CHECK(mma ? LaunchMmaQueries(args, stream) : LaunchSimtQueries(args, stream));
+      const RowList doubt{args.doubt_count, args.doubt_rows};
+      C10_CUDA_CHECK(LaunchExactRows(args.base, args.heads, &doubt, stream));
+    }
+  }
+
+ private:
+  // Measured on an H100: bench/results/attention_gpu.json.
+  static constexpr double kFixedMilliseconds = 0.012;
+  static constexpr double kMmaFlopPerMillisecond = 220e9;
+  static constexpr double kSimtFlopPerMillisecond = 20e9;
+
+  // Pieces of the workspace begin at multiples of 256 bytes.
+  static int64_t Round(int64_t size) { return (size + 255) / 256 * 256; }
+
+  static float MaxNorm(const Part& part, int64_t head_begin, int64_t head_end) {
+    int64_t longest = 0;
+    for (const Sequence& sequence : part.problem->sequences) {
+      longest = std::max(longest, sequence.length);
+    }
+    double largest = std::numeric_limits<float>::max();
+    for (int64_t head = head_begin; head < head_end; ++head) {
+      largest = std::min(
+          largest, LargestNorm(part.problem->bias->Structure(head, kSmooth)->structure(),
+                               part.problem->features.scale, longest, part.problem->tolerance));
+    }
+    return static_cast<float>(std::max(largest, 0.0));
+  }
+};
+
+}  // namespace
+
+const Algorithm& Structured() {
+  static const BlockAlgorithm<false> algorithm;
+  return algorithm;
+}
+
+const Algorithm& LowRank() {
+  static const BlockAlgorithm<true> algorithm;
+  return algorithm;
+}
+
+}  // namespace longwave::attention::cuda
