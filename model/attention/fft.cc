@@ -1,21 +1,23 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/abs.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/complex.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "model/attention/algorithm.h"
-#include "model/attention/checkpoint.h"
 #include "model/attention/direct.h"
+#include "model/attention/fft_convolution.h"
+#include "model/attention/fft_kernels.h"
+#include "model/attention/fft_near.h"
 #include "model/attention/piece.h"
 
 // The attention as convolutions by the fast Fourier transform (Luo et al., section 4): sum_j c[j-i]
@@ -23,17 +25,26 @@
 // it; the denominators likewise without v.
 //
 // A transform errs relative to its whole input, not to each row: rows with small denominators drown
-// in it. So the denominators come first, with an estimate of their error, and rows where it is too
-// large are not computed here.
+// in it. So the parts of c that dwarf the rest are summed in other ways (fft_split.h), and the
+// denominators come first, with an estimate of their error: rows where it is still too large are
+// computed directly.
 namespace longwave::attention {
 namespace {
 
-// Transforms of one step of a thread: so many bytes of input, beside as many of output and
-// temporaries; they stay near the core.
-constexpr int64_t kStepBytes = int64_t{1} << 20;
+// Bytes of the transforms that a thread holds at a time, beside as many of the library's output and
+// temporaries: large enough to share the library's set-up, small enough to stay near the core.
+constexpr int64_t kStepBytes = int64_t{2} << 20;
 
-// If a larger share of the rows has to be repaired, computing all of them directly is no slower.
-constexpr double kWorthwhile = 0.75;
+// Fewer transforms at a time are slow however large they are.
+constexpr int64_t kLeastTransforms = 4;
+
+// If a larger share of the rows has to be computed directly, doing so for all is no slower, and it
+// is no longer what was asked for.
+constexpr double kMostRepairs = 0.25;
+
+int64_t TransformsAtATime(int64_t points) {
+  return std::max(kLeastTransforms, kStepBytes / (points * int64_t{sizeof(c10::complex<float>)}));
+}
 
 // [channels, n] to [channels + channels % 2, n]: channels travel in pairs.
 at::Tensor PadToEven(const at::Tensor& x) {
@@ -46,90 +57,184 @@ at::Tensor Pair(const at::Tensor& x) {
   return x.view({x.size(0) / 2, 2, x.size(1)}).transpose(1, 2).contiguous();
 }
 
+float* Floats(const at::Tensor& complex) {
+  return reinterpret_cast<float*>(complex.mutable_data_ptr<c10::complex<float>>());
+}
+
 // One sequence and head.
 class Solver {
  public:
   Solver(const Piece& piece, const Sequence& sequence, int64_t head, const Convolution& convolution)
       : convolution_(convolution),
         head_(piece.part.head_begin + head),
+        tokens_(sequence.length),
+        features_(piece.phi.k.size(2)),
         signed_(piece.part.problem->features.map == FeatureMap::kTrf) {
     const int64_t begin = piece.Offset(sequence);
     const auto part = [&](const at::Tensor& x) {
       return x[head].narrow(0, begin, sequence.length);
     };
-    queries_ = PadToEven(part(piece.phi.q).t()).contiguous();
-    keys_ = PadToEven(part(piece.phi.k).t()).contiguous();
-    values_ = part(piece.values);
+    const at::Tensor queries = part(piece.phi.q), keys = part(piece.phi.k);
     out_ = part(piece.out);
+    // Channels that travel together are brought to one size; one of zeros stays exactly zero.
+    const at::Tensor values = part(piece.values);
+    largest_ = values.abs().amax(0);
+    values_ = values / largest_.masked_fill(largest_.eq(0), 1);
+    sums_ = at::zeros({tokens_, values.size(1)}, at::kFloat);
+    denominators_ = at::zeros({tokens_}, at::kFloat);
+    far_rows_ = at::ones({tokens_}, at::kFloat);
+    if (!convolution.splits.empty()) {
+      const TableSplit& split = convolution.splits[head_];
+      const NearInput input{tokens_,
+                            features_,
+                            values.size(1),
+                            queries.const_data_ptr<float>(),
+                            keys.const_data_ptr<float>(),
+                            values_.const_data_ptr<float>()};
+      SumNear(split, input, sums_.mutable_data_ptr<float>(),
+              denominators_.mutable_data_ptr<float>());
+      float* const far = far_rows_.mutable_data_ptr<float>();
+      for (int64_t i = 0; i < tokens_; ++i) far[i] = split.ReachesFar(i, tokens_) ? 1.0F : 0.0F;
+      has_far_ = split.nonzero.back() > 0;
+    }
+    if (!has_far_) return;
+    queries_ = convolution.Spread(PadToEven(queries.t()));
+    keys_ = convolution.Spread(PadToEven(keys.t()));
   }
 
-  // The denominators, and for every row the error of the output to expect, as a share of max|v|:
-  // float32 [n].
+  // Completes the denominators. Returns for every row the error of the output to expect, as a share
+  // of max|v|: float32 [n]; infinity or NaN where products may have left float32's range.
   at::Tensor Denominators() {
-    at::Tensor energy;
-    const at::Tensor x = at::view_as_complex(Pair(keys_));
-    const at::Tensor y = convolution_.Apply(head_, x, &energy);
-    if (signed_) convolution_.Apply(head_, at::view_as_complex(Pair(keys_.abs())), &energy);
-    const at::Tensor queries = Pair(queries_);
-    denominators_ = (at::view_as_real(y) * queries).sum(at::IntArrayRef({0, 2}));
-
-    // Rounding in the two transforms is white: about eps |c| |x| / sqrt(N) an element from the
-    // forward one, eps |y| / sqrt(N) from the inverse one. Numerators err no more, as their
-    // channels are no larger; so the quotient errs twice. The largest errors measured are a fifth
-    // of this estimate, the eps below being that of a rounding times sqrt(log2 N).
-    const double eps = std::ldexp(1.0, -24) * std::sqrt(std::log2(convolution_.size()));
-    const at::Tensor norms = at::view_as_real(x).square().sum(at::IntArrayRef({1, 2})).sqrt();
-    const at::Tensor noise = (norms * convolution_.WeightNorm(head_) + energy.sqrt()) *
-                             (eps / std::sqrt(static_cast<double>(convolution_.size())));
-    const at::Tensor row_noise =
-        (queries.square().sum(2) * noise.square().unsqueeze(1)).sum(0).sqrt();
-    return row_noise * 2 / denominators_.abs();
+    at::Tensor noise = has_far_ ? AddFarDenominators() : at::zeros({tokens_}, at::kFloat);
+    const double tiny =
+        1e7 * std::numeric_limits<float>::min() * static_cast<double>(tokens_ * features_);
+    const at::Tensor sizes = denominators_.abs();
+    return (noise * 2 / sizes)
+        .masked_fill_(sizes.ge(tiny).logical_not_(), std::numeric_limits<float>::infinity());
   }
 
   // Writes the rows of the output.
   void Outputs() {
-    // Channels that travel together are brought to one size; one of zeros stays exactly zero.
-    const at::Tensor largest = std::get<0>(values_.abs().max(0));
-    const at::Tensor divisors = largest.masked_fill(largest.eq(0), 1);
-    const at::Tensor values = Pair(PadToEven((values_ / divisors).t()));
-
-    const int64_t pairs = values.size(0), n = values.size(1), features = keys_.size(0);
-    const int64_t feature_step = std::max<int64_t>(1, kStepBytes / (convolution_.size() * 8));
-    const at::Tensor keys = keys_.contiguous(), queries = queries_.contiguous();
-    at::Tensor sums = at::empty({pairs, n, 2}, at::kFloat);
-    // A thread keeps to its pair of value channels: its transforms stay in its cache, nothing is
-    // shared.
-    const int64_t step = HasCheckpoint() ? at::get_num_threads() : pairs;
-    for (int64_t first = 0; first < pairs; first += step) {
-      at::parallel_for(first, std::min(first + step, pairs), 1, [&](int64_t begin, int64_t end) {
-        const at::AutoDispatchBelowADInplaceOrView guard;
-        for (int64_t p = begin; p < end; ++p) {
-          at::Tensor sum = at::zeros({n, 2}, at::kFloat);
-          for (int64_t f = 0; f < features; f += feature_step) {
-            const int64_t stop = std::min(f + feature_step, features);
-            const at::Tensor x = at::view_as_complex(
-                (values[p] * keys.slice(0, f, stop).unsqueeze(2)).contiguous());
-            const at::Tensor y = at::view_as_real(convolution_.Apply(head_, x, nullptr));
-            for (int64_t r = f; r < stop; ++r) sum.addcmul_(y[r - f], queries[r].unsqueeze(1));
-          }
-          std::copy_n(sum.const_data_ptr<float>(), 2 * n,
-                      sums.mutable_data_ptr<float>() + p * 2 * n);
-        }
-      });
-      Checkpoint();
-    }
-    const at::Tensor numerators =
-        sums.transpose(1, 2).reshape({2 * pairs, n}).narrow(0, 0, values_.size(1)).t();
-    out_.copy_(numerators * largest / denominators_.unsqueeze(1));
+    if (has_far_) AddFarSums();
+    out_.copy_(sums_ * largest_ / denominators_.unsqueeze(1));
   }
 
  private:
+  // Adds the transformed part of the denominators. Returns how much it may err: float32 [n].
+  at::Tensor AddFarDenominators() {
+    const double points = static_cast<double>(convolution_.points() * convolution_.parts());
+    // Rounding in the two transforms is white: about eps |c| |x| / sqrt(N) an element from the
+    // forward one, eps |y| / sqrt(N) from the inverse one. Numerators err no more, as their
+    // channels are no larger; so the quotient errs twice. The largest errors measured are a fifth
+    // of this estimate, the eps below being that of a rounding times sqrt(log2 N).
+    const double eps = std::ldexp(1.0, -24) * std::sqrt(std::log2(points) / points);
+    at::Tensor far = at::zeros({convolution_.points()}, at::kFloat);
+    at::Tensor variance = at::zeros({convolution_.points()}, at::kFloat);
+    const int64_t pairs = keys_.size(0) / 2, step = TransformsAtATime(convolution_.points());
+    for (int64_t p = 0; p < pairs; p += step) {
+      const int64_t count = std::min(step, pairs - p);
+      const at::Tensor queries = Pair(queries_.narrow(0, 2 * p, 2 * count));
+      const at::Tensor keys = Pair(keys_.narrow(0, 2 * p, 2 * count));
+      at::Tensor energy;
+      const at::Tensor y = Convolve(keys, energy);
+      if (signed_) Convolve(keys.abs(), energy);
+      far += (y * queries).sum(at::IntArrayRef({0, 2}));
+      const at::Tensor norms = keys.square().sum(at::IntArrayRef({1, 2})).sqrt();
+      const at::Tensor noise = (norms * convolution_.WeightNorm(head_) + energy.sqrt()) * eps;
+      variance += (queries.square().sum(2) * noise.square().unsqueeze(1)).sum(0);
+    }
+    const auto row = [&](const at::Tensor& x) {
+      return convolution_.Gather(x.unsqueeze(0), tokens_)[0] * far_rows_;
+    };
+    denominators_ += row(far);
+    return row(variance).sqrt();
+  }
+
+  // x: float32 [channels, points, 2]. Returns y, the same shape; energy receives float32
+  // [channels]: the sum of |y|^2 over all points of the doubled transform.
+  at::Tensor Convolve(const at::Tensor& x, at::Tensor& energy) const {
+    const int64_t channels = x.size(0), points = convolution_.points();
+    at::Tensor result = at::zeros_like(x);
+    at::Tensor squares = at::zeros({channels}, at::kFloat);
+    for (int64_t part = 0; part < convolution_.parts(); ++part) {
+      at::Tensor twisted = at::view_as_complex(x.clone());
+      for (int64_t c = 0; c < channels; ++c)
+        Filter(points, convolution_.Twist(part), Floats(twisted) + 2 * points * c);
+      const at::Tensor y = Filtered(twisted, part);
+      squares += at::view_as_real(y).square().sum(at::IntArrayRef({1, 2}));
+      for (int64_t c = 0; c < channels; ++c)
+        AddUntwisted(points, convolution_.Twist(part), Floats(y) + 2 * points * c,
+                     result.mutable_data_ptr<float>() + 2 * points * c);
+    }
+    energy = squares * convolution_.parts();
+    return result;
+  }
+
+  // x: complex64 [channels, points], already twisted for this part.
+  at::Tensor Filtered(const at::Tensor& x, int64_t part) const {
+    const at::Tensor spectrum = convolution_.Transform(x, /*forward=*/true);
+    for (int64_t c = 0; c < x.size(0); ++c)
+      Filter(x.size(1), convolution_.SpectrumOf(head_, part), Floats(spectrum) + 2 * x.size(1) * c);
+    return convolution_.Transform(spectrum, /*forward=*/false);
+  }
+
+  // Adds the transformed part of the numerators. A thread keeps to its pair of value channels: its
+  // transforms stay in its cache, and nothing is shared.
+  void AddFarSums() {
+    const at::Tensor values = Pair(convolution_.Spread(PadToEven(values_.t())));
+    const int64_t pairs = values.size(0), points = convolution_.points();
+    at::Tensor far = at::zeros({pairs, points, 2}, at::kFloat);
+    at::parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
+      const at::AutoDispatchBelowADInplaceOrView guard;
+      const int64_t step = TransformsAtATime(points);
+      at::Tensor twisted = at::empty({points}, at::kComplexFloat);
+      at::Tensor sum = at::empty({points}, at::kComplexFloat);
+      at::Tensor inputs = at::empty({step, points}, at::kComplexFloat);
+      for (int64_t p = begin; p < end; ++p) {
+        for (int64_t part = 0; part < convolution_.parts(); ++part) {
+          std::copy_n(values.const_data_ptr<float>() + 2 * points * p, 2 * points, Floats(twisted));
+          Filter(points, convolution_.Twist(part), Floats(twisted));
+          sum.zero_();
+          SumOverFeatures(part, twisted, inputs, sum);
+          AddUntwisted(points, convolution_.Twist(part), Floats(sum),
+                       far.mutable_data_ptr<float>() + 2 * points * p);
+        }
+      }
+    });
+    const at::Tensor channels = far.transpose(1, 2).reshape({2 * pairs, points});
+    sums_ += convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1)).t() *
+             far_rows_.unsqueeze(1);
+  }
+
+  // sum += sum over features r of phi_r(q) * convolution of (phi_r(k) * values).
+  void SumOverFeatures(int64_t part, const at::Tensor& values, at::Tensor& inputs,
+                       at::Tensor& sum) const {
+    const int64_t points = convolution_.points(), features = keys_.size(0);
+    const float* const keys = keys_.const_data_ptr<float>();
+    const float* const queries = queries_.const_data_ptr<float>();
+    for (int64_t f = 0; f < features; f += inputs.size(0)) {
+      const int64_t count = std::min(inputs.size(0), features - f);
+      for (int64_t r = 0; r < count; ++r)
+        Expand(points, keys + (f + r) * points, Floats(values), Floats(inputs) + 2 * points * r);
+      const at::Tensor y = Filtered(inputs.narrow(0, 0, count), part);
+      for (int64_t r = 0; r < count; ++r)
+        Contract(points, queries + (f + r) * points, Floats(y) + 2 * points * r, Floats(sum));
+    }
+  }
+
   const Convolution& convolution_;
   const int64_t head_;
+  const int64_t tokens_;
+  const int64_t features_;
   const bool signed_;
-  at::Tensor queries_, keys_;  // [features, padded to even; n]
-  at::Tensor values_, out_;    // [n, value_dim]
+  bool has_far_ = true;
+  at::Tensor queries_, keys_;  // [features, padded to even; points]
+  at::Tensor values_;          // [n, value_dim], each channel at most 1
+  at::Tensor largest_;         // [value_dim]
+  at::Tensor far_rows_;        // [n]: 1 where the transformed part of c has a key, else 0
+  at::Tensor sums_;            // [n, value_dim]: numerators, in units of largest_
   at::Tensor denominators_;    // [n]
+  at::Tensor out_;             // [n, value_dim]
 };
 
 class FftAlgorithm final : public Algorithm {
@@ -167,11 +272,11 @@ class FftAlgorithm final : public Algorithm {
         const at::Tensor error = solver.Denominators();
         const at::Tensor doubtful = error.le(allowed).logical_not_();  // NaN is in doubt
         std::vector<int64_t> rows = Indices(doubtful);
-        if (!rows.empty() && on_doubt == OnDoubt::kRaise) {
+        const bool worthwhile =
+            static_cast<double>(rows.size()) <= kMostRepairs * static_cast<double>(sequence.length);
+        if (!worthwhile && on_doubt == OnDoubt::kRaise) {
           Refuse(sequence, piece.part.head_begin + head, rows, error, allowed);
         }
-        const bool worthwhile = static_cast<double>(rows.size()) <=
-                                (1 - kWorthwhile) * static_cast<double>(sequence.length);
         if (worthwhile) {
           solver.Outputs();
         } else {

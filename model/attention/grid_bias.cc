@@ -2,17 +2,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/fft_fft2.h>
-#include <ATen/ops/fft_ifft2.h>
-#include <ATen/ops/view_as_real.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/max.h>
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "model/attention/fft_size.h"
-#include "model/attention/spectrum_cache.h"
+#include "model/attention/fft_convolution.h"
 
 namespace longwave::attention {
 namespace {
@@ -99,47 +95,6 @@ class GridWeights final : public PairWeights {
   const int64_t width_;
 };
 
-class GridConvolution final : public Convolution {
- public:
-  GridConvolution(const at::Tensor& table, int64_t height, int64_t width)
-      : height_(height),
-        width_(width),
-        shape_{GoodFftSize(2 * height - 1), GoodFftSize(2 * width - 1)} {
-    // The circulant holds distance (dy, dx) at (-dy mod Y, -dx mod X).
-    const at::Tensor c = (table - table.amax({1, 2}, /*keepdim=*/true)).to(at::kDouble).exp();
-    const at::Tensor rows = at::arange(1 - height, height, at::kLong).neg().remainder(shape_[0]);
-    const at::Tensor columns = at::arange(1 - width, width, at::kLong).neg().remainder(shape_[1]);
-    at::Tensor wide = at::zeros({table.size(0), 2 * height - 1, shape_[1]}, at::kDouble);
-    wide.index_copy_(2, columns, c);
-    at::Tensor circulant = at::zeros({table.size(0), shape_[0], shape_[1]}, at::kDouble);
-    circulant.index_copy_(1, rows, wide);
-    spectrum_.size = shape_[0] * shape_[1];
-    spectrum_.values = at::fft_fft2(circulant, at::OptionalIntArrayRef(), {-2, -1}, "forward")
-                           .to(at::kComplexFloat);
-    spectrum_.norms = c.square().sum({1, 2}).sqrt();
-  }
-
-  int64_t size() const override { return spectrum_.size; }
-
-  double WeightNorm(int64_t head) const override {
-    return spectrum_.norms.const_data_ptr<double>()[head];
-  }
-
-  at::Tensor Apply(int64_t head, const at::Tensor& x, at::Tensor* energy) const override {
-    at::Tensor y = at::fft_fft2(x.reshape({-1, height_, width_}), shape_);
-    y.mul_(spectrum_.values[head]);
-    y = at::fft_ifft2(y, shape_, {-2, -1}, "forward");
-    if (energy != nullptr) *energy = at::view_as_real(y).square().sum({1, 2, 3});
-    return y.narrow(1, 0, height_).narrow(2, 0, width_).reshape(x.sizes());
-  }
-
- private:
-  const int64_t height_;
-  const int64_t width_;
-  const std::vector<int64_t> shape_;
-  Spectrum spectrum_;
-};
-
 }  // namespace
 
 GridBias::GridBias(const at::Tensor& table, int64_t height, int64_t width)
@@ -158,12 +113,18 @@ std::unique_ptr<PairWeights> GridBias::Pairs(int64_t head, int64_t /*length*/) c
       table_.const_data_ptr<float>() + head * table_.size(1) * table_.size(2), height_, width_);
 }
 
-std::unique_ptr<Convolution> GridBias::Convolve(int64_t /*length*/) const {
-  return std::make_unique<GridConvolution>(table_, height_, width_);
+std::shared_ptr<const Convolution> GridBias::Convolve(int64_t /*length*/) const {
+  auto convolution =
+      std::make_shared<Convolution>(table_.size(0), Convolution::Extents{height_, width_});
+  for (int64_t head = 0; head < table_.size(0); ++head) {
+    const at::Tensor b = table_[head].to(at::kDouble);
+    convolution->SetWeights(head, (b - b.max()).exp());
+  }
+  return convolution;
 }
 
 int64_t GridBias::TransformSize(int64_t /*length*/) const {
-  return GoodFftSize(2 * height_ - 1) * GoodFftSize(2 * width_ - 1);
+  return TransformPoints({height_, width_});
 }
 
 }  // namespace longwave::attention

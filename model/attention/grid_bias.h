@@ -19,7 +19,7 @@ class GridBias final : public PositionBias {
   GridBias(const at::Tensor& table, int64_t height, int64_t width);
 
   std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const override;
-  std::unique_ptr<Convolution> Convolve(int64_t length) const override;
+  std::shared_ptr<const Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return false; }
   BiasTable Table() const override { return {table_, width_}; }

@@ -10,6 +10,7 @@
 
 namespace longwave::attention {
 
+class Convolution;
 class DeviceCache;
 class PreparedHead;
 
@@ -63,24 +64,6 @@ class PairWeights {
   WeightTable shared_;
 };
 
-// y_i = sum_j exp(b_ij - max b) x_j by the fast Fourier transform, for sequences of one length.
-// Thread-safe.
-class Convolution {
- public:
-  virtual ~Convolution() = default;
-
-  // Points of the transform.
-  virtual int64_t size() const = 0;
-
-  // L2 norm of exp(b - max b) over the transform.
-  virtual double WeightNorm(int64_t head) const = 0;
-
-  // x: complex64 [channels, n]; real and imaginary part are two channels that do not mix (the
-  // weights are real). Returns y, the same shape. energy, when not null, receives float32
-  // [channels]: the sum of |y|^2 over all points of the transform.
-  virtual at::Tensor Apply(int64_t head, const at::Tensor& x, at::Tensor* energy) const = 0;
-};
-
 // Raw b as the operators take it. Token i lies at (i / grid_width, i % grid_width); beyond the
 // table its edges hold.
 struct BiasTable {
@@ -96,9 +79,10 @@ class PositionBias {
   // The weights of one head in a sequence of `length` >= 1 tokens.
   virtual std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const = 0;
 
-  virtual std::unique_ptr<Convolution> Convolve(int64_t length) const = 0;
+  // The convolution with exp(b), for the algorithm "fft".
+  virtual std::shared_ptr<const Convolution> Convolve(int64_t length) const = 0;
 
-  // Points of the transform that Convolve(length) would use.
+  // Points of the transforms that Convolve(length) would use, over all their parts.
   virtual int64_t TransformSize(int64_t length) const = 0;
 
   virtual bool causal() const = 0;

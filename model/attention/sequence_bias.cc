@@ -1,15 +1,11 @@
 #include "model/attention/sequence_bias.h"
 
-#include <ATen/ops/fft_fft.h>
-#include <ATen/ops/fft_ifft.h>
-#include <ATen/ops/view_as_real.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
 
-#include "model/attention/fft_size.h"
+#include "model/attention/fft_convolution.h"
 #include "model/attention/spectrum_cache.h"
 #include "model/attention/structured/table_structures.h"
 
@@ -75,29 +71,6 @@ class SequenceWeights final : public PairWeights {
   const int64_t length_;
 };
 
-class SequenceConvolution final : public Convolution {
- public:
-  explicit SequenceConvolution(std::shared_ptr<const Spectrum> spectrum)
-      : spectrum_(std::move(spectrum)) {}
-
-  int64_t size() const override { return spectrum_->size; }
-
-  double WeightNorm(int64_t head) const override {
-    return spectrum_->norms.const_data_ptr<double>()[head];
-  }
-
-  at::Tensor Apply(int64_t head, const at::Tensor& x, at::Tensor* energy) const override {
-    at::Tensor y = at::fft_fft(x, size());
-    y.mul_(spectrum_->values[head]);
-    y = at::fft_ifft(y, size(), -1, "forward");  // not scaled: the spectrum is
-    if (energy != nullptr) *energy = at::view_as_real(y).square().sum({1, 2});
-    return y.narrow(1, 0, x.size(1));
-  }
-
- private:
-  const std::shared_ptr<const Spectrum> spectrum_;
-};
-
 }  // namespace
 
 std::unique_ptr<PairWeights> SequenceBias::Pairs(int64_t head, int64_t length) const {
@@ -106,8 +79,8 @@ std::unique_ptr<PairWeights> SequenceBias::Pairs(int64_t head, int64_t length) c
                                            bias_.length() - 1, causal(), length);
 }
 
-std::unique_ptr<Convolution> SequenceBias::Convolve(int64_t length) const {
-  return std::make_unique<SequenceConvolution>(bias_.spectra().Get(TransformSize(length)));
+std::shared_ptr<const Convolution> SequenceBias::Convolve(int64_t length) const {
+  return bias_.spectra().Get(length);
 }
 
 const PreparedHead* SequenceBias::Structure(int64_t head, bool smooth) const {
@@ -115,6 +88,6 @@ const PreparedHead* SequenceBias::Structure(int64_t head, bool smooth) const {
   return smooth ? structures.Smooth(head) : &structures.Exact(head);
 }
 
-int64_t SequenceBias::TransformSize(int64_t length) const { return GoodFftSize(2 * length - 1); }
+int64_t SequenceBias::TransformSize(int64_t length) const { return TransformPoints({1, length}); }
 
 }  // namespace longwave::attention

@@ -16,7 +16,7 @@ class SequenceBias final : public PositionBias {
   explicit SequenceBias(const RelativeBias& bias) : bias_(bias) {}
 
   std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const override;
-  std::unique_ptr<Convolution> Convolve(int64_t length) const override;
+  std::shared_ptr<const Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
   bool causal() const override { return bias_.causal(); }
   BiasTable Table() const override { return {bias_.table().unsqueeze(1), 0}; }

@@ -1,43 +1,44 @@
 #include "model/attention/spectrum_cache.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/fft_fft.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "model/attention/fft_size.h"
+
 namespace longwave::attention {
 namespace {
 
-// A packed batch has a handful of lengths; nearby ones share a size.
-constexpr size_t kMaxSpectra = 16;
-
-std::shared_ptr<const Spectrum> Compute(const at::Tensor& table, bool causal, int64_t size) {
-  const int64_t reach = (size - 1) / 2;  // largest distance that does not wrap
-  const int64_t edge = table.size(1) / 2;
-  // Element p of the first column of the circulant belongs to distance -p, element N - p to +p.
-  const at::Tensor t = at::arange(-reach, reach + 1, at::kLong);
-  at::Tensor b = table.index_select(1, t.clamp(-edge, edge) + edge).to(at::kDouble);
-  if (causal) b.masked_fill_(t.gt(0).unsqueeze(0), -std::numeric_limits<double>::infinity());
-  const at::Tensor c = (b - b.amax(1, /*keepdim=*/true)).exp();
-  at::Tensor circulant = at::zeros({table.size(0), size}, at::kDouble);
-  circulant.index_copy_(1, t.neg().remainder(size), c);
-
-  auto spectrum = std::make_shared<Spectrum>();
-  spectrum->size = size;
-  spectrum->values = at::fft_fft(circulant, size, -1, "forward").to(at::kComplexFloat).contiguous();
-  spectrum->norms = c.square().sum(1).sqrt();
-  return spectrum;
+// For sequences of up to `reach` tokens.
+std::shared_ptr<const Convolution> Compute(const at::Tensor& table, bool causal, int64_t reach) {
+  const int64_t heads = table.size(0), edge = table.size(1) / 2;
+  auto convolution = std::make_shared<Convolution>(heads, Convolution::Extents{1, reach});
+  std::vector<double> far;
+  for (int64_t head = 0; head < heads; ++head) {
+    const float* const center = table.const_data_ptr<float>() + head * table.size(1) + edge;
+    convolution->splits.push_back(SplitTable(
+        [&](int64_t t) -> double {
+          if (causal && t > 0) return -std::numeric_limits<double>::infinity();
+          return center[std::clamp(t, -edge, edge)];
+        },
+        reach, far));
+    convolution->SetWeights(
+        head, at::from_blob(far.data(), {1, static_cast<int64_t>(far.size())}, at::kDouble));
+  }
+  return convolution;
 }
 
 }  // namespace
 
-std::shared_ptr<const Spectrum> SpectrumCache::Get(int64_t size) {
+std::shared_ptr<const Convolution> SpectrumCache::Get(int64_t n) {
+  // As many tokens as the transform has points, but not beyond the table without need: its edges
+  // may be large, and repeated they are no longer single weights.
+  const int64_t size = GoodFftSize(n), length = (table_.size(1) + 1) / 2;
+  const int64_t reach = n <= length ? std::min(size, length) : size;
   const auto find = [&] {
     return std::find_if(recent_.begin(), recent_.end(),
-                        [&](const auto& spectrum) { return spectrum->size == size; });
+                        [&](const auto& kept) { return kept->tokens()[1] == reach; });
   };
   {
     const std::lock_guard lock(mutex_);
@@ -46,12 +47,16 @@ std::shared_ptr<const Spectrum> SpectrumCache::Get(int64_t size) {
       return recent_.front();
     }
   }
-  auto spectrum = Compute(table_, causal_, size);
+  auto convolution = Compute(table_, causal_, reach);
   const std::lock_guard lock(mutex_);
   if (const auto it = find(); it != recent_.end()) return *it;
-  recent_.push_front(spectrum);
-  if (recent_.size() > kMaxSpectra) recent_.pop_back();
-  return spectrum;
+  recent_.push_front(convolution);
+  int64_t bytes = 0;
+  for (auto it = recent_.begin(); it != recent_.end();) {
+    bytes += (*it)->bytes();
+    it = bytes > kMaxBytes && it != recent_.begin() ? recent_.erase(it) : std::next(it);
+  }
+  return convolution;
 }
 
 }  // namespace longwave::attention

@@ -25,22 +25,15 @@ def inference():
     torch.set_num_threads(2)
 
 
-def check_all(q, k, v, w, bias, *, must_fft=False, algorithms=("direct", "auto", "fft"), **options):
-    """Judges the algorithms by the Python reference; the fft may refuse unless must_fft. Returns those that answered."""
+def check_all(q, k, v, w, bias, *, algorithms=("direct", "auto", "fft"), **options):
+    """Judges the algorithms by the Python reference."""
     expected = reference.rpe_attention(*doubles(q, k, v, w, bias), **options)
     wide = attend(*doubles(q, k, v), w, bias, algorithm="reference", **options)
     assert error(wide, expected, v) <= PROMISE[torch.float64]
-    answered = []
     for algorithm in algorithms:
-        try:
-            out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
-        except ValueError as refusal:
-            assert algorithm == "fft" and not must_fft and "would miss the promised accuracy" in str(refusal)
-            continue
+        out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
         assert out.shape == v.shape and out.dtype == v.dtype
         assert error(out, expected, v) <= PROMISE[v.dtype], algorithm
-        answered.append(algorithm)
-    return answered
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -51,19 +44,10 @@ def test_lengths(table, causal):
         check_all(*inputs(1, n, seed=n), bias, causal=causal)
 
 
-@pytest.mark.parametrize("table", ["plateau", "noise1", "alibi"])
-def test_fft_accepts_plain_tables(table):
-    for n in (1, 2, 33, 256, 1000):
-        check_all(*inputs(1, n, seed=n), TABLES[table](n), algorithms=("fft",), must_fft=True)
-    q, k, v, w = inputs(1, 4096, features=4, value_dim=3)
-    check_all(q, k, v, w, TABLES[table](4096), algorithms=("fft",), must_fft=True)
-
-
 @pytest.mark.parametrize("table, causal", [("noise1", False), ("plateau", False), ("noise3", True), ("forbidden", False)])
 def test_long(table, causal):
     torch.set_num_threads(2)
-    algorithms = ("direct", "auto", "fft")
-    check_all(*inputs(1, 4096, features=4, value_dim=3), TABLES[table](4096), causal=causal, algorithms=algorithms)
+    check_all(*inputs(1, 4096, features=4, value_dim=3), TABLES[table](4096), causal=causal)
 
 
 @pytest.mark.parametrize("normalize, scale", [(False, 1.0), (True, 2.5), (False, 0.3)])
@@ -73,11 +57,17 @@ def test_scales(normalize, scale, causal):
         check_all(*inputs(2, n), noise(n, 1), normalize=normalize, scale=scale, causal=causal)
 
 
-@pytest.mark.parametrize("bias", [one_sided(300, -20.0), one_sided(300, -200.0), peak(300, 12.0), -400 * alibi(300)])
+@pytest.mark.parametrize("bias", [one_sided(300, -20.0), one_sided(300, -200.0), peak(300, 12.0)])
 def test_tables_of_extreme_range(bias):
     for causal in (False, True):
         check_all(*inputs(1, 300), bias, causal=causal)
         check_all(*inputs(1, 300), bias.flip(1).contiguous(), causal=causal)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_row_on_a_scale_of_its_own(causal):
+    # The farther, the heavier, by e^100 a token: no common scale serves the rows, so the FFT refuses.
+    check_all(*inputs(1, 300), -400 * alibi(300), causal=causal, algorithms=("direct", "auto"))
 
 
 def test_rows_that_underflow_float32():
@@ -156,7 +146,7 @@ def test_packed(shared, causal):
             try:
                 out = attend(q, k, v, w, bias, cu_seqlens=offsets, seqlens=seqlens, causal=causal, algorithm=algorithm)
             except ValueError as refusal:
-                assert algorithm in ("fft", "structured") and algorithm in str(refusal)
+                assert algorithm == "structured" and algorithm in str(refusal)
                 continue
             for begin, length in zip(offsets, lengths):
                 part = slice(begin, begin + length)
