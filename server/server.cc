@@ -40,6 +40,17 @@ ModelInfo LimitLength(ModelInfo info, int64_t max_input_tokens) {
   return info;
 }
 
+// With what the scheduler will make of requests; longer inputs run alone, for so long that what
+// they pay for the first time does not count.
+absl::Status WarmUpForServing(Model& model, const Server::Options& options, const Clock& clock,
+                              const std::string& name) {
+  const int64_t max_tokens =
+      std::min(LimitLength(model.info(), options.limits.max_input_tokens).max_length,
+               options.batching.max_batch_tokens);
+  return WarmUp(model, WarmUpShapes(max_tokens), options.warm_up_time, clock,
+                [&name](const std::string& line) { spdlog::info("{}: warm-up {}", name, line); });
+}
+
 }  // namespace
 
 // In the order of construction; destroyed in reverse, so that nothing outlives what it points to.
@@ -88,6 +99,11 @@ absl::Status Server::Options::Validate() const {
                                                    limits.max_response_bytes, ", expected 1 to ",
                                                    std::numeric_limits<int>::max()));
   }
+  if (warm_up_time < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat("warm_up_time: found ",
+                                                   absl::FormatDuration(warm_up_time),
+                                                   ", expected no negative time"));
+  }
   return batching.Validate();
 }
 
@@ -108,9 +124,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
   std::vector<ServedModel> served;
   for (LoadedModel& loaded : parts->models) {
     Model& model = *loaded.model;
-    if (absl::Status status = WarmUp(model); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat("model ", loaded.name, " version ",
-                                                      loaded.version, ": ", status.message()));
+    const std::string name = absl::StrCat("model ", loaded.name, " version ", loaded.version);
+    if (absl::Status status = WarmUpForServing(model, options, *clock, name); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
     }
     ModelMetrics* metrics =
         parts->metrics.AddModel(loaded.name, loaded.version, model.info().device);

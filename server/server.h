@@ -48,6 +48,10 @@ class Server {
     // Of one request.
     RequestLimits limits;
 
+    // How long the warm-up of each model version may take beyond its first, short pass. Not
+    // negative.
+    absl::Duration warm_up_time = absl::Seconds(5);
+
     // Of each model version.
     Batcher::Options batching;
 
