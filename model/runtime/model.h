@@ -32,6 +32,8 @@ struct ModelInfo {
   bool can_encode = true;
   std::vector<HeadInfo> heads;  // empty: the model cannot classify
   std::string device;           // "cpu", "cuda:N"
+  std::string device_note;      // why the device "auto" is the CPU, one sentence; else empty
+  std::string dtype;            // of the activations: "float32", "bfloat16", "float16"
   std::string feature_map;      // "prf", "trf"
 
   // A background run and others share the device by priority (streams of a GPU), so that nobody has
@@ -109,8 +111,16 @@ struct AttentionPlan {
 class Model {
  public:
   struct Options {
-    // Where to run. "cpu" so far.
+    // Where to run: "cpu", "cuda:N", or "auto", the first GPU that can be used or else the CPU.
     std::string device = "cpu";
+
+    // Of the activations and of what multiplies them: "float32", "bfloat16", "float16", or "auto",
+    // which is bfloat16 on a GPU and float32 on the CPU.
+    std::string dtype = "auto";
+
+    // Bytes of a GPU that this process may take, for all models; 0: all there are. The last
+    // model that is loaded with a limit sets it.
+    int64_t device_memory_limit = 0;
 
     // Threads of one forward pass. 0: one per core.
     int threads = 0;
@@ -124,7 +134,8 @@ class Model {
 
   // Loads a model folder (docs/model-format.md). Blocks; reads the whole folder. Errors name the
   // file, the tensor or key, what was found and what was expected: NOT_FOUND (no such folder or
-  // file), INVALID_ARGUMENT (a folder that can never work), RESOURCE_EXHAUSTED (no memory for it).
+  // file), INVALID_ARGUMENT (a folder that can never work), RESOURCE_EXHAUSTED (no memory for it),
+  // UNAVAILABLE (no such device, and why).
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& folder,
                                                      const Options& options);
 
@@ -139,8 +150,9 @@ class Model {
   virtual absl::StatusOr<std::vector<AttentionPlan>> PlanAttention(
       absl::Span<const int64_t> lengths) const = 0;
 
-  // Bytes of the device that a run of such a batch takes at its peak, beside the weights, its results
-  // not counted; never too few by more than a tenth. Monotonic in every argument. Never blocks.
+  // Bytes of the device that a run of such a batch takes at its peak, beside the weights, its
+  // results not counted; never too few by more than a tenth. Monotonic in every argument. Never
+  // blocks.
   virtual int64_t EstimateMemory(const BatchShape& shape) const = 0;
 
   // Predicted time of a sequence of `tokens` tokens (1 to max_length) within a large batch. Only
@@ -149,9 +161,10 @@ class Model {
 
   // Runs all items as one packed batch, without padding; returns one result per item, in order.
   // Blocks for the whole forward pass. Never throws. Results do not depend on who shared the batch
-  // beyond 1e-5 of the largest absolute value of a row (float32), not at all with
-  // Options::batch_invariant. May be called while another thread runs, and from within
-  // RunControl::Continue(); on a device that does not share itself each then takes longer.
+  // beyond 1e-5 of the largest absolute value of a row (float32; 3e-2 in bfloat16, 4e-3 in
+  // float16), not at all with Options::batch_invariant. May be called while another thread runs,
+  // and from within RunControl::Continue(); on a device that does not share itself each then takes
+  // longer.
   //
   // What fails the batch as a whole is put in every item's status: RESOURCE_EXHAUSTED, the device
   // had no memory for it (all that it took is given back, a smaller batch may fit); CANCELLED, as

@@ -7,9 +7,10 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kWarpsPerBlock = 8;
 
-// The sequence of a token: the last one that begins at it or before.
+// How far into its sequence a token is; 0 behind the last sequence.
 __device__ int64_t PositionOf(int64_t token, const int32_t* __restrict__ offsets,
                               int64_t sequences) {
+  if (token >= offsets[sequences]) return 0;
   int64_t low = 0, high = sequences;  // offsets[low] <= token < offsets[high]
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;

@@ -1,0 +1,265 @@
+#include "model/runtime/lane.h"
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <numeric>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "model/attention/checkpoint.h"
+#include "model/device/torch_device.h"
+#include "model/encoder/operators.h"
+#include "model/encoder/pooling.h"
+#include "model/runtime/store_rows.h"
+
+namespace longwave {
+namespace {
+
+// Checkpoints that the host may be ahead of the device: enough work for the device never to wait.
+constexpr size_t kCheckpointsAhead = 16;
+
+// Shapes whose graphs are kept.
+constexpr size_t kMaxGraphs = 64;
+
+// Of vectors of single tokens, which may be many: bytes that travel at a time.
+constexpr int64_t kPartBytes = int64_t{8} << 20;
+
+constexpr int64_t kInt = sizeof(int32_t);
+constexpr int64_t kFloat = sizeof(float);
+
+// Grows the buffer to so many bytes; its contents are lost.
+absl::Status Reserve(Device& device, int64_t bytes, std::unique_ptr<PinnedBuffer>& buffer) {
+  if (buffer != nullptr && buffer->size() >= bytes) return absl::OkStatus();
+  buffer.reset();
+  absl::StatusOr<std::unique_ptr<PinnedBuffer>> larger = device.AllocatePinned(bytes);
+  if (!larger.ok()) return larger.status();
+  buffer = *std::move(larger);
+  return absl::OkStatus();
+}
+
+int64_t InputBytes(const GraphShape& shape) { return (shape.sequences + 1 + shape.tokens) * kInt; }
+
+int64_t SpanBytes(const OutputPlan& plan) {
+  int64_t rows = 0;
+  for (const PooledGroup& group : plan.groups) rows += static_cast<int64_t>(group.rows.size());
+  return rows * 2 * static_cast<int64_t>(sizeof(int64_t));
+}
+
+GraphShape ShapeOf(const PackedBatch& batch) {
+  return {static_cast<int64_t>(batch.ids.size()), static_cast<int64_t>(batch.lengths.size())};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Lane>> Lane::Create(Device* device, const Encoder* encoder,
+                                                   StreamPriority priority, int64_t graph_tokens) {
+  absl::StatusOr<std::unique_ptr<Stream>> stream = device->CreateStream(priority);
+  if (!stream.ok()) return stream.status();
+  return std::unique_ptr<Lane>(new Lane(device, encoder, *std::move(stream), graph_tokens));
+}
+
+Lane::Lane(Device* device, const Encoder* encoder, std::unique_ptr<Stream> stream,
+           int64_t graph_tokens)
+    : device_(device), encoder_(encoder), stream_(std::move(stream)), graph_tokens_(graph_tokens) {}
+
+Lane::~Lane() { Finish(); }
+
+void Lane::Finish() {
+  stream_->Synchronize().IgnoreError();
+  hidden_.reset();
+  pooled_.clear();
+}
+
+absl::Status Lane::Run(const PackedBatch& batch, absl::Span<const RunItem> items,
+                       const std::function<void()>& checkpoint, absl::Span<RunResult> results) {
+  // However the run ends, the device must be done with the staging memory before the next one.
+  const absl::Cleanup finish = [this] { Finish(); };
+  const OutputPlan plan = PlanOutputs(encoder_->config(), batch, items);
+  const absl::Status status = stream_->Run([&] { return Launch(batch, plan, checkpoint); });
+  if (!status.ok()) return status;
+  return Download(plan, items, results);
+}
+
+absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
+                          const std::function<void()>& checkpoint) {
+  const GraphShape exact = ShapeOf(batch);
+  const std::optional<GraphShape> shape =
+      GraphShapeFor(exact.tokens, exact.sequences, graph_tokens_);
+  const int64_t input_bytes = InputBytes(shape.value_or(exact));
+  // Spans first: they are the wider type.
+  const int64_t span_bytes = SpanBytes(plan);
+  absl::Status status = Reserve(*device_, span_bytes + input_bytes, upload_);
+  if (!status.ok()) return status;
+
+  Captured* const captured = shape.has_value() ? FindCaptured(*shape) : nullptr;
+  status =
+      captured != nullptr ? ForwardAsGraph(batch, *shape, *captured) : Forward(batch, checkpoint);
+  if (!status.ok() || plan.groups.empty()) return status;
+
+  auto* const spans = static_cast<int64_t*>(upload_->data());
+  const int64_t rows = span_bytes / (2 * static_cast<int64_t>(sizeof(int64_t)));
+  std::vector<int64_t> longest;
+  int64_t row = 0;
+  for (const PooledGroup& group : plan.groups) {
+    longest.push_back(WriteSpans(group.rows, spans + 2 * row));
+    row += static_cast<int64_t>(group.rows.size());
+  }
+  const at::Tensor placed =
+      at::empty({rows, 2}, at::TensorOptions(at::kLong).device(encoder_->device()));
+  placed.copy_(at::from_blob(spans, {rows, 2}, at::kLong), /*non_blocking=*/true);
+  row = 0;
+  for (size_t i = 0; i < plan.groups.size(); ++i) {
+    const PooledGroup& group = plan.groups[i];
+    const auto count = static_cast<int64_t>(group.rows.size());
+    at::Tensor pooled = encoder::SpanMeans(hidden_, placed.narrow(0, row, count), longest[i]);
+    row += count;
+    if (group.head != PooledGroup::kEmbedding) pooled = encoder_->Classify(group.head, pooled);
+    pooled_.push_back(pooled.contiguous());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Lane::Forward(const PackedBatch& batch, const std::function<void()>& checkpoint) {
+  const GraphShape shape = ShapeOf(batch);
+  Inputs inputs = AllocateInputs(shape);
+  Upload(batch, shape, inputs);
+  std::deque<std::unique_ptr<Event>> ahead;
+  absl::Status status;
+  const attention::CheckpointScope scope(checkpoint == nullptr ? std::function<void()>() : [&] {
+    absl::StatusOr<std::unique_ptr<Event>> event = stream_->Record();
+    status.Update(event.status());
+    if (!status.ok()) return;
+    ahead.push_back(*std::move(event));
+    if (ahead.size() > kCheckpointsAhead) {
+      status.Update(ahead.front()->Wait());
+      ahead.pop_front();
+    }
+    checkpoint();
+  });
+  hidden_ = encoder_->Forward(inputs.ids, {batch.lengths, inputs.offsets});
+  return status;
+}
+
+absl::Status Lane::ForwardAsGraph(const PackedBatch& batch, const GraphShape& shape,
+                                  Captured& captured) {
+  if (captured.graph != nullptr) {
+    Upload(batch, shape, captured.inputs);
+    hidden_ = captured.hidden;
+    return captured.graph->Replay();
+  }
+  captured.inputs = AllocateInputs(shape);
+  Upload(batch, shape, captured.inputs);
+  const PackedSequences sequences{CaptureLengths(shape), captured.inputs.offsets};
+  // Once without a graph: what is made on first use must not be made in the capture. It is this
+  // batch's answer, too.
+  hidden_ = encoder_->Forward(captured.inputs.ids, sequences);
+  absl::StatusOr<std::unique_ptr<Graph>> graph = stream_->Capture([&] {
+    captured.hidden = encoder_->Forward(captured.inputs.ids, sequences);
+    return absl::OkStatus();
+  });
+  if (graph.ok()) {
+    captured.graph = *std::move(graph);
+  } else {
+    captured = Captured{captured.runs, /*failed=*/true, {}, {}, nullptr};
+  }
+  return absl::OkStatus();
+}
+
+Lane::Captured* Lane::FindCaptured(const GraphShape& shape) {
+  const auto [entry, inserted] = graphs_.try_emplace(shape);
+  if (!inserted) recent_.remove(shape);
+  recent_.push_back(shape);
+  if (graphs_.size() > kMaxGraphs) {
+    graphs_.erase(recent_.front());
+    recent_.pop_front();
+  }
+  Captured& captured = entry->second;
+  return ++captured.runs > 1 && !captured.failed ? &captured : nullptr;
+}
+
+Lane::Inputs Lane::AllocateInputs(const GraphShape& shape) const {
+  Inputs inputs;
+  inputs.bytes =
+      at::empty({InputBytes(shape) / kInt}, at::TensorOptions(at::kInt).device(encoder_->device()));
+  inputs.offsets = inputs.bytes.narrow(0, 0, shape.sequences + 1);
+  inputs.ids = inputs.bytes.narrow(0, shape.sequences + 1, shape.tokens);
+  return inputs;
+}
+
+void Lane::Upload(const PackedBatch& batch, const GraphShape& shape, Inputs& inputs) {
+  const int64_t bytes = InputBytes(shape);
+  auto* const staged = reinterpret_cast<int32_t*>(static_cast<char*>(upload_->data()) +
+                                                  (upload_->size() - bytes) / 8 * 8);
+  int32_t* next = staged;
+  *next++ = 0;
+  next = std::partial_sum(batch.lengths.begin(), batch.lengths.end(), next);
+  // Sequences that the shape has and the batch has not are empty; ids behind the last are any.
+  int32_t* const ids = staged + shape.sequences + 1;
+  std::fill(next, ids, static_cast<int32_t>(batch.ids.size()));
+  int32_t* const end = std::copy(batch.ids.begin(), batch.ids.end(), ids);
+  std::fill(end, ids + shape.tokens, 0);
+  inputs.bytes.copy_(at::from_blob(staged, {bytes / kInt}, at::kInt), /*non_blocking=*/true);
+}
+
+absl::Status Lane::Download(const OutputPlan& plan, absl::Span<const RunItem> items,
+                            absl::Span<RunResult> results) {
+  int64_t floats = 0;
+  for (const at::Tensor& rows : pooled_) floats += rows.numel();
+  absl::Status status = Reserve(*device_, floats * kFloat, download_);
+  if (!status.ok()) return status;
+  status = stream_->Run([&] {
+    auto* target = static_cast<float*>(download_->data());
+    for (const at::Tensor& rows : pooled_) {
+      at::from_blob(target, rows.sizes(), at::kFloat).copy_(rows, /*non_blocking=*/true);
+      target += rows.numel();
+    }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  const absl::StatusOr<std::unique_ptr<Event>> done = stream_->Record();
+  if (!done.ok()) return done.status();
+  if (status = (*done)->Wait(); !status.ok()) return status;
+
+  const auto* source = static_cast<const float*>(download_->data());
+  for (size_t i = 0; i < plan.groups.size(); ++i) {
+    const PooledGroup& group = plan.groups[i];
+    const auto cols = static_cast<size_t>(pooled_[i].size(1));
+    for (const size_t item : group.items) {
+      StoreRows({source, cols}, static_cast<int64_t>(cols), Normalizes(group, items[item]),
+                results[item]);
+      source += cols;
+    }
+  }
+  for (const TokenRows& tokens : plan.tokens) {
+    status = DownloadTokens(tokens, items[tokens.item].normalize, results[tokens.item]);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Lane::DownloadTokens(const TokenRows& tokens, bool normalize, RunResult& result) {
+  const int64_t cols = hidden_.size(1);
+  const int64_t part = std::max<int64_t>(1, kPartBytes / (cols * kFloat));
+  absl::Status status = Reserve(*device_, std::min(part, tokens.length) * cols * kFloat, download_);
+  if (!status.ok()) return status;
+  ReserveRows(tokens.length, cols, result);
+  for (int64_t row = 0; row < tokens.length; row += part) {
+    const int64_t rows = std::min(part, tokens.length - row);
+    status = stream_->Run([&] {
+      at::from_blob(download_->data(), {rows, cols}, at::kFloat)
+          .copy_(hidden_.narrow(0, tokens.begin + row, rows).to(at::kFloat),
+                 /*non_blocking=*/true);
+      return absl::OkStatus();
+    });
+    if (status.ok()) status = stream_->Synchronize();
+    if (!status.ok()) return status;
+    StorePart({static_cast<const float*>(download_->data()), static_cast<size_t>(rows * cols)}, row,
+              normalize, result);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace longwave
