@@ -194,34 +194,98 @@ TEST(TableStructure, FindsWhatATableIsMadeOf) {
   EXPECT_THAT(find("clipped").direct, testing::ElementsAre(-1, 0, 1));
   EXPECT_THAT(find("t5 buckets").direct, testing::ElementsAre(-2, -1, 0, 1, 2));
   EXPECT_THAT(find("alibi").direct, testing::ElementsAre(0));
-  EXPECT_EQ(find("alibi").StateGroups(), 2);
+  EXPECT_EQ(find("alibi").States(4096), 2);
   EXPECT_TRUE(find("alibi").drops_small);
   EXPECT_FALSE(find("gentle alibi").drops_small);
   EXPECT_EQ(find("gentle alibi").max_tokens, 4096);
   EXPECT_THAT(find("window").direct, testing::ElementsAre(-2, -1, 0, 1, 2));
-  EXPECT_EQ(find("window").StateGroups(), 0);
+  EXPECT_EQ(find("window").States(4096), 0);
   EXPECT_EQ(find("causal").terms.size(), 1U);
   EXPECT_EQ(find("spike far away").DirectTiles(1 << 20), 3);
   EXPECT_GT(find("noise").DirectTiles(4096), 40);
 }
 
-TEST(TableStructure, SmoothTablesTakeFewExponentials) {
-  const TableCase power{"power",
-                        [](int64_t t) { return -std::log1p(std::abs(static_cast<double>(t))); }};
-  const int64_t n = 2000;
-  const std::vector<float> bias = Table(power, n);
+double Power(double exponent, int64_t t) {
+  return -exponent * std::log1p(std::abs(static_cast<double>(t)));
+}
+
+constexpr int64_t kReach = 1400;
+
+std::vector<TableCase> SmoothTables() {
+  return {
+      {"inverse", [](int64_t t) { return Power(1, t); }},
+      {"gentle power", [](int64_t t) { return Power(0.3, t); }},
+      {"square", [](int64_t t) { return Power(2, t); }},
+      {"two powers", [](int64_t t) { return Power(t < 0 ? 0.5 : 1.5, t); }},
+      {"smooth on one side",
+       [](int64_t t) { return t < 0 ? Power(1, t) : Noise(std::min<int64_t>(t, 50)); }},
+      {"exponential on one side",
+       [](int64_t t) { return t < 0 ? Power(1, t) : -0.02 * static_cast<double>(t); }},
+      {"with a floor", [](int64_t t) { return Power(1, std::min(std::abs(t), kReach)); }},
+      {"clipped in a tile", [](int64_t t) { return Power(0.7, std::clamp<int64_t>(t, -1211, 1333)); }},
+      {"causal", [](int64_t t) { return t > 0 ? kForbidden : Power(1, t); }},
+      {"causal with a floor",
+       [](int64_t t) { return t > 0 ? kForbidden : Power(1, std::max(t, -kReach)); }},
+      {"window", [](int64_t t) { return std::abs(t) > kReach ? kForbidden : Power(1, t); }},
+      {"alibi with a floor",
+       [](int64_t t) { return -0.004 * static_cast<double>(std::min(std::abs(t), kReach)); }},
+      {"steep alibi with a far floor",
+       [](int64_t t) { return -0.03 * static_cast<double>(std::min(std::abs(t), kReach)); }},
+  };
+}
+
+class SmoothStructure : public testing::TestWithParam<int> {
+ protected:
+  TableCase table_ = SmoothTables()[GetParam()];
+};
+
+TEST_P(SmoothStructure, TakesFewStatesWithinItsCertificate) {
+  const int64_t length = 2300;
+  const std::vector<float> bias = Table(table_, length);
   StructureOptions options;
-  EXPECT_GT(AnalyzeTable(bias.data(), n, options).DirectTiles(n), 20);
+  EXPECT_GT(AnalyzeTable(bias.data(), length, options).DirectTiles(length), 15);
   options.max_exponentials = 24;
-  const TableStructure smooth = AnalyzeTable(bias.data(), n, options);
-  EXPECT_LE(smooth.DirectTiles(n), 9);
-  EXPECT_GT(smooth.StateGroups(), 4);
-  EXPECT_LE(smooth.StateGroups(), 48);
+  const TableStructure smooth = AnalyzeTable(bias.data(), length, options);
+  EXPECT_LE(smooth.DirectTiles(length), 13);
+  EXPECT_LE(smooth.States(length), 9);
   EXPECT_LE(smooth.relative_error, options.relative_error);
-  const Data data = RandomData(n, 16, 16, 16, 3);
-  const Outcome outcome = RunStructure(data, bias, 1.0, smooth, Threading::kParallel);
+  // A table that is constant at its end holds for every length.
+  const bool flat = bias[0] == bias[1] && bias[2 * length - 2] == bias[2 * length - 3];
+  EXPECT_EQ(smooth.max_tokens, flat ? kOpen : length);
+  unsigned seed = 20;
+  for (const int64_t n : {1, 65, 193, 1425, 2300, 2600}) {
+    if (n > smooth.max_tokens) continue;
+    const Data data = RandomData(n, 4, 6, 4, ++seed);
+    const Outcome outcome = RunStructure(data, bias, n % 2 ? 1.0 : 2.4, smooth,
+                                         n % 2 ? Threading::kSerial : Threading::kParallel);
+    ASSERT_TRUE(outcome.ok);
+    EXPECT_LT(LargestError(data, bias, n % 2 ? 1.0 : 2.4, outcome.out),
+              2 * smooth.relative_error / (1 - smooth.relative_error) + 2e-6)
+        << table_.name << ", n = " << n;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SmoothStructure,
+                         testing::Range(0, static_cast<int>(SmoothTables().size())));
+
+TEST(SmoothStructure, KeepsWhatALargeKeySwamped) {
+  // One key whose kernel is e^25 times the others' passes through bounded decays.
+  Data data = RandomData(2200, 16, 16, 16, 8);
+  for (float& w : data.w) w = 0;
+  for (int f = 0; f < 16; ++f) data.w[f * 16] = 8;
+  for (int64_t i = 0; i < data.n; ++i) {
+    data.k[i * 16] = i == 300 ? 50 : -50;
+    data.q[i * 16] = 1;
+  }
+  const std::vector<float> bias = Table(
+      {"window", [](int64_t t) { return std::abs(t) > 1300 ? kForbidden : Power(0.5, t); }}, 2200);
+  StructureOptions options;
+  options.max_exponentials = 24;
+  const TableStructure structure = AnalyzeTable(bias.data(), 2200, options);
+  ASSERT_TRUE(structure.HasBoundedDecays());
+  const Outcome outcome = RunStructure(data, bias, 1.6, structure, Threading::kParallel);
   ASSERT_TRUE(outcome.ok);
-  EXPECT_LT(LargestError(data, bias, 1.0, outcome.out), smooth.ErrorBound(n, 0) + 2e-6);
+  EXPECT_LT(LargestError(data, bias, 1.6, outcome.out), structure.ErrorBound(2200, 0) + 3e-6);
 }
 
 TEST(TableStructure, NoiseHasNoSmoothFarField) {
@@ -287,7 +351,7 @@ TEST(ChunkedAttention, AWindowForgetsALargeKeyThatLeftIt) {
   const std::vector<float> bias =
       Table({"window", [](int64_t t) { return std::abs(t) > 400 ? kForbidden : 0.0; }}, 2000);
   const TableStructure structure = AnalyzeTable(bias.data(), 2000, {});
-  ASSERT_EQ(structure.StateGroups(), 1);
+  ASSERT_EQ(structure.States(4096), 1);
   const Outcome outcome = RunStructure(data, bias, 1.6, structure, Threading::kParallel);
   ASSERT_TRUE(outcome.ok);
   EXPECT_LT(LargestError(data, bias, 1.6, outcome.out), 3e-6);

@@ -8,43 +8,12 @@
 #include <functional>
 
 #include "model/attention/checkpoint.h"
+#include "model/attention/structured/aligned.h"
+#include "model/attention/structured/far_field.h"
 #include "model/attention/structured/state_scan.h"
 
 namespace longwave::attention {
 namespace {
-
-constexpr std::size_t kAlignment = 64 / sizeof(float);
-
-// Rounded up so that consecutive pieces of a workspace stay aligned.
-std::size_t Aligned(std::size_t floats) {
-  return (floats + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-float* AlignedBegin(float* storage) {
-  const auto address = reinterpret_cast<std::uintptr_t>(storage);
-  return storage + ((64 - address % 64) % 64) / sizeof(float);
-}
-
-// Terms that share one state.
-struct StateGroup {
-  std::vector<FarTerm> terms;
-  bool exponential() const { return terms.front().rate != 0.0; }
-  bool left() const { return terms.front().begin == -kOpen; }
-};
-
-std::vector<StateGroup> GroupTerms(const TableStructure& structure) {
-  std::vector<StateGroup> groups;
-  StateGroup constants;
-  for (const FarTerm& term : structure.terms) {
-    if (term.rate == 0.0) {
-      constants.terms.push_back(term);
-    } else {
-      groups.push_back({{term}});
-    }
-  }
-  if (!constants.terms.empty()) groups.insert(groups.begin(), constants);
-  return groups;
-}
 
 // What a thread does between two checkpoints: a fraction of a model's pass over 512 tokens.
 constexpr int64_t kStepPerThread = 64;
@@ -65,9 +34,9 @@ void For(Threading threading, int64_t count, int64_t grain,
 
 // Where a head's arrays lie in its workspace.
 struct Layout {
-  std::size_t phi_k, values, phi_q, out, den, chunk_states, states, total;
+  std::size_t phi_k, values, states, total;
 
-  Layout(const ChunkShape& shape, std::size_t groups, int64_t tokens) {
+  Layout(const ChunkShape& shape, int64_t states_per_chunk, int64_t tokens) {
     const std::size_t chunks = static_cast<std::size_t>((tokens + kChunk - 1) / kChunk);
     std::size_t next = 0;
     const auto take = [&next](std::size_t floats) {
@@ -77,14 +46,7 @@ struct Layout {
     };
     phi_k = take(chunks * shape.features_pad * kChunk);
     values = take(chunks * kChunk * shape.value_pad);
-    // One group is finished chunk by chunk; more groups come back to the same rows.
-    const std::size_t kept = groups > 1 ? chunks : 0;
-    phi_q = take(kept * kChunk * shape.features_pad);
-    out = take(kept * kChunk * shape.value_pad);
-    den = take(kept * kChunk);
-    const std::size_t state = groups > 0 ? chunks * shape.state_size() : 0;
-    chunk_states = take(state);
-    states = take(state);
+    states = take(chunks * states_per_chunk * shape.state_size());
     total = next;
   }
 };
@@ -94,8 +56,8 @@ class ThreadTiles {
  public:
   explicit ThreadTiles(const ChunkShape& shape)
       : storage_(Aligned(shape.scratch_size()) +
-                 kChunk * (shape.features_pad + shape.value_pad + 1) + kAlignment) {
-    scratch = AlignedBegin(storage_.data());
+                 kChunk * (shape.features_pad + shape.value_pad + 1)) {
+    scratch = storage_.data();
     phi_q = scratch + Aligned(shape.scratch_size());
     out = phi_q + kChunk * shape.features_pad;
     den = out + kChunk * shape.value_pad;
@@ -106,7 +68,7 @@ class ThreadTiles {
   float* den;
 
  private:
-  std::vector<float> storage_;
+  AlignedFloats storage_;
 };
 
 // The passes over one head.
@@ -121,23 +83,18 @@ class Passes {
         head_(head),
         input_(input),
         threading_(threading),
-        groups_(GroupTerms(head.structure())),
-        layout_(shape, groups_.size(), input.tokens),
-        base_(workspace.Get(layout_.total)),
         chunks_((input.tokens + kChunk - 1) / kChunk),
+        far_(head.far_field().Within(chunks_)),
+        layout_(shape, far_.states, input.tokens),
+        base_(workspace.Get(layout_.total)),
         factors_(ValueFactors()),
         smallest_(1e7F * 1e-36F * static_cast<float>(input.tokens) *
                   static_cast<float>(shape.features)) {}
 
   bool Run() {
-    KeysAndValues();
-    if (!groups_.empty()) States(groups_[0]);
+    Keys();
+    Scans();
     Queries();
-    for (std::size_t group = 1; group < groups_.size(); ++group) {
-      States(groups_[group]);
-      AddGroup(groups_[group]);
-    }
-    if (groups_.size() > 1) Finish();
     return !failed_.load(std::memory_order_relaxed);
   }
 
@@ -151,18 +108,8 @@ class Passes {
   float* Values(int64_t chunk) const {
     return base_ + layout_.values + chunk * kChunk * shape_.value_pad;
   }
-  float* PhiQ(int64_t chunk) const {
-    return base_ + layout_.phi_q + chunk * kChunk * shape_.features_pad;
-  }
-  float* Out(int64_t chunk) const {
-    return base_ + layout_.out + chunk * kChunk * shape_.value_pad;
-  }
-  float* Den(int64_t chunk) const { return base_ + layout_.den + chunk * kChunk; }
-  float* ChunkStateAt(int64_t chunk) const {
-    return base_ + layout_.chunk_states + chunk * shape_.state_size();
-  }
-  float* StateAt(int64_t chunk) const {
-    return base_ + layout_.states + chunk * shape_.state_size();
+  float* State(int64_t chunk, int state) const {
+    return base_ + layout_.states + (chunk * far_.states + state) * shape_.state_size();
   }
   const float* Key(int64_t chunk) const { return input_.k + chunk * kChunk * input_.k_stride; }
 
@@ -183,7 +130,8 @@ class Passes {
     return largest;
   }
 
-  void KeysAndValues() {
+  // Features, values and states of the key chunks.
+  void Keys() {
     For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
       for (int64_t c = begin; c < end; ++c) {
@@ -191,66 +139,38 @@ class Passes {
                     tiles.scratch, PhiK(c));
         PackValues(shape_, input_.v + c * kChunk * input_.v_stride, input_.v_stride, Rows(c),
                    factors_.data(), Values(c));
+        for (int s = 0; s < far_.states; ++s)
+          ChunkState(shape_, PhiK(c), Values(c), far_.key_factors.data() + s * kChunk,
+                     tiles.scratch, State(c, s));
       }
     });
   }
 
-  void States(const StateGroup& group) {
-    std::vector<float> decay(kChunk);
-    if (group.exponential())
-      for (int j = 0; j < kChunk; ++j)
-        decay[j] = static_cast<float>(
-            std::exp(-group.terms[0].rate * (group.left() ? kChunk - 1 - j : j)));
-    For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
-      ThreadTiles tiles(shape_);
-      for (int64_t c = begin; c < end; ++c)
-        ChunkState(shape_, PhiK(c), Values(c), group.exponential() ? decay.data() : nullptr,
-                   tiles.scratch, ChunkStateAt(c));
-    });
+  // Turns the states of the keys into those for the queries.
+  void Scans() {
+    if (far_.states == 0) return;
     const int64_t size = static_cast<int64_t>(shape_.state_size());
-    For(threading_, size, 512, [&](int64_t begin, int64_t end) {
-      // Pieces that stay in the first-level cache, with their float64 sums.
-      for (int64_t piece = begin; piece < end; piece += 512) {
-        const int64_t stop = std::min(end, piece + 512);
-        if (group.exponential()) {
-          ScanExponential(ChunkStateAt(0), StateAt(0), chunks_, size, group.terms[0], piece, stop);
-        } else {
-          ScanConstants(ChunkStateAt(0), StateAt(0), chunks_, size, group.terms, piece, stop);
-        }
-      }
+    const int64_t pieces = (size + kScanPiece - 1) / kScanPiece;
+    For(threading_, pieces, 1, [&](int64_t begin, int64_t end) {
+      ScanStates(far_.scans, far_.states, chunks_, size, begin * kScanPiece,
+                 std::min(end * kScanPiece, size), State(0, 0));
     });
   }
 
-  // The factor of each query row that goes with ScanExponential's decay of keys; empty for
-  // constants.
-  std::vector<float> RowFactors(const StateGroup& group) const {
-    std::vector<float> factor;
-    if (!group.exponential()) return factor;
-    for (int i = 0; i < kChunk; ++i)
-      factor.push_back(
-          static_cast<float>(std::exp(-group.terms[0].rate * (group.left() ? i : kChunk - 1 - i))));
-    return factor;
-  }
-
-  // Direct tiles, the first group, and, if there is no other, the division.
+  // Direct tiles, far states and the division.
   void Queries() {
-    const bool last = groups_.size() <= 1;
-    const std::vector<float> factor =
-        groups_.empty() ? std::vector<float>() : RowFactors(groups_[0]);
     For(threading_, chunks_, 4, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
       for (int64_t c = begin; c < end; ++c) {
-        float* phi_q = last ? tiles.phi_q : PhiQ(c);
-        float* out = last ? tiles.out : Out(c);
-        float* den = last ? tiles.den : Den(c);
         QueryFeatures(shape_, scale_, input_.q + c * kChunk * input_.q_stride, input_.q_stride,
-                      Rows(c), projection_.columns(), tiles.scratch, phi_q);
-        std::fill(out, out + kChunk * shape_.value_pad, 0.0F);
-        std::fill(den, den + kChunk, 0.0F);
-        DirectTiles(c, phi_q, tiles.scratch, out, den);
-        if (!groups_.empty())
-          FarProduct(shape_, phi_q, StateAt(c), factor.empty() ? nullptr : factor.data(), out, den);
-        if (last) Write(c, out, den);
+                      Rows(c), projection_.columns(), tiles.scratch, tiles.phi_q);
+        std::fill_n(tiles.out, kChunk * shape_.value_pad, 0.0F);
+        std::fill_n(tiles.den, kChunk, 0.0F);
+        DirectTiles(c, tiles.phi_q, tiles.scratch, tiles.out, tiles.den);
+        for (int s = 0; s < far_.states; ++s)
+          FarProduct(shape_, tiles.phi_q, State(c, s), far_.query_factors.data() + s * kChunk,
+                     tiles.out, tiles.den);
+        Write(c, tiles.out, tiles.den);
       }
     });
   }
@@ -261,21 +181,6 @@ class Passes {
     };
     for (const int64_t offset : head_.structure().direct)
       if (c + offset >= 0 && c + offset < chunks_) tile(c + offset);
-  }
-
-  void AddGroup(const StateGroup& group) {
-    const std::vector<float> factor = RowFactors(group);
-    For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c)
-        FarProduct(shape_, PhiQ(c), StateAt(c), factor.empty() ? nullptr : factor.data(), Out(c),
-                   Den(c));
-    });
-  }
-
-  void Finish() {
-    For(threading_, chunks_, 32, [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) Write(c, Out(c), Den(c));
-    });
   }
 
   void Write(int64_t c, const float* out, const float* den) {
@@ -294,10 +199,10 @@ class Passes {
   const PreparedHead& head_;
   const HeadInput& input_;
   const Threading threading_;
-  const std::vector<StateGroup> groups_;
+  const int64_t chunks_;
+  const FarField far_;
   const Layout layout_;
   float* const base_;
-  const int64_t chunks_;
   const std::vector<float> factors_;
   // What products below float32's range can amount to, ten million times over.
   const float smallest_;
@@ -307,10 +212,10 @@ class Passes {
 }  // namespace
 
 PaddedProjection::PaddedProjection(const ChunkShape& shape, const float* w)
-    : storage_(2 * static_cast<std::size_t>(shape.features_pad) * shape.dim_pad + kAlignment,
-               0.0F) {
-  rows_ = AlignedBegin(storage_.data());
+    : storage_(2 * static_cast<std::size_t>(shape.features_pad) * shape.dim_pad) {
+  rows_ = storage_.data();
   columns_ = rows_ + static_cast<std::size_t>(shape.features_pad) * shape.dim_pad;
+  std::fill(rows_, columns_ + (columns_ - rows_), 0.0F);
   for (int f = 0; f < shape.features; ++f)
     for (int e = 0; e < shape.dim; ++e) {
       rows_[f * shape.dim_pad + e] = w[f * shape.dim + e];
@@ -319,12 +224,12 @@ PaddedProjection::PaddedProjection(const ChunkShape& shape, const float* w)
 }
 
 float* Workspace::Get(std::size_t floats) {
-  if (size_ < floats + kAlignment) {
+  if (size_ < floats) {
     storage_.reset();  // free first: both might not fit
-    size_ = floats + kAlignment;
-    storage_ = std::make_unique_for_overwrite<float[]>(size_);
+    storage_.emplace(floats);
+    size_ = floats;
   }
-  return AlignedBegin(storage_.get());
+  return storage_ ? storage_->data() : nullptr;
 }
 
 bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
@@ -336,7 +241,7 @@ bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjecti
 
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,
                             int64_t tokens) {
-  return Layout(shape, static_cast<std::size_t>(structure.StateGroups()), tokens).total;
+  return Layout(shape, structure.States(tokens), tokens).total;
 }
 
 }  // namespace longwave::attention

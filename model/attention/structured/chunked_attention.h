@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
+#include <optional>
 
+#include "model/attention/structured/aligned.h"
 #include "model/attention/structured/chunk_kernels.h"
 #include "model/attention/structured/prepared_head.h"
 
@@ -32,7 +32,7 @@ class PaddedProjection {
   const float* columns() const { return columns_; }  // [dim_pad][features_pad]
 
  private:
-  std::vector<float> storage_;
+  AlignedFloats storage_;
   float* rows_ = nullptr;
   float* columns_ = nullptr;
 };
@@ -44,7 +44,7 @@ class Workspace {
   float* Get(std::size_t floats);
 
  private:
-  std::unique_ptr<float[]> storage_;
+  std::optional<AlignedFloats> storage_;
   std::size_t size_ = 0;
 };
 
@@ -52,9 +52,9 @@ class Workspace {
 // threads with a head each.
 enum class Threading { kSerial, kParallel };
 
-// Linear-time attention of one head by the structure of its table: direct tiles, constant runs by
-// window sums of chunk states in float64, exponentials by decayed recurrences. prf features of
-// normalised tokens times `scale` only; their exponents must stay within kMaxExponent.
+// Linear-time attention of one head by the structure of its table: direct tiles, and a far field of
+// chunk states that scans carry from keys to queries. prf features of normalised tokens times `scale`
+// only; their exponents must stay within kMaxExponent.
 //
 // Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in
 // `workspace`. Returns false, with `out` unusable, when a row's denominator is not far inside

@@ -9,7 +9,7 @@
 namespace longwave::attention {
 
 PreparedHead::PreparedHead(const float* bias, int64_t length, TableStructure structure)
-    : structure_(std::move(structure)) {
+    : structure_(std::move(structure)), far_field_(structure_) {
   for (const int64_t offset : structure_.direct) reach_ = std::max(reach_, std::abs(offset));
   const int64_t farthest = reach_ * kChunk + kChunk - 1;
   weights_.resize(2 * farthest + 1);

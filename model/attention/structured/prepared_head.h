@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/attention/structured/far_field.h"
 #include "model/attention/structured/table_structure.h"
 
 namespace longwave::attention {
@@ -16,6 +17,7 @@ class PreparedHead {
   PreparedHead(const float* bias, int64_t length, TableStructure structure);
 
   const TableStructure& structure() const { return structure_; }
+  const FarField& far_field() const { return far_field_; }
 
   // The weight of distance offset * kChunk, of a direct tile; the kChunk - 1 weights on either side
   // of it are readable.
@@ -23,6 +25,7 @@ class PreparedHead {
 
  private:
   TableStructure structure_;
+  FarField far_field_;
   int64_t reach_ = 0;  // the largest offset that is stored
   std::vector<float> weights_;
 };

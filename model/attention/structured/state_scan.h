@@ -5,23 +5,39 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/attention/structured/table_structure.h"
-
-// Sums of chunk states over the chunks that a far term covers, for every query chunk. chunk_states
-// and states are [chunks][size] and may not overlap; only the elements [begin, end) of each state
-// are touched, so ranges can run in parallel. Sums run in float64, and none is ever made by
-// subtraction: a window is built from the states inside it.
 namespace longwave::attention {
 
-// states[b] = sum over terms of amplitude * sum of chunk_states[b + offset], offsets in
-// [term.begin, term.end). Rates must be 0.
-void ScanConstants(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
-                   const std::vector<FarTerm>& terms, std::size_t begin, std::size_t end);
+// One sweep over the chunks of a sequence, for decays that lie on one side of the query and reach
+// equally far: what they carry from key chunks to query chunks.
+//
+// Every chunk has several states, of which a scan reads and writes `states` from `first_state` on.
+// For the query chunk b it adds to state l
+//   sum over rates r and offsets D in [begin, end) of
+//     out[l][r] exp(-decay[r] (D - begin)) sum over k of in[r][k] state k of the chunk b + D
+// (b - D, on the left). The factors are float32, the running sums float64.
+struct Scan {
+  bool left = false;
+  int64_t begin = 1;         // chunks from the query, at least 1
+  int64_t end = 0;           // kOpen: to the end of the sequence
+  int first_state = 0;
+  int states = 0;
+  std::vector<double> decay;  // [rates], per chunk, >= 0
+  std::vector<float> in;      // [rates][states]
+  std::vector<float> out;     // [states][rates]
 
-// states[b] = sum over offsets of exp(log_amplitude - rate (|offset| kChunk - (kChunk - 1)))
-// chunk_states[b + offset]. The term must be open.
-void ScanExponential(const float* chunk_states, float* states, int64_t chunks, std::size_t size,
-                     const FarTerm& term, std::size_t begin, std::size_t end);
+  int rates() const { return static_cast<int>(decay.size()); }
+};
+
+// Floats that lie together in every pass below.
+inline constexpr int kScanPiece = 64;
+
+// Replaces the states of the keys of all chunks by what `scans` sum up for the queries, for the
+// elements [begin, end) of each state; ranges can run in parallel.
+//
+// all: [chunks][states][size], 64-byte aligned; size, begin and end are multiples of 16. Bounded
+// sums are built from the states inside their window, never by subtraction.
+void ScanStates(const std::vector<Scan>& scans, int states, int64_t chunks, std::size_t size,
+                std::size_t begin, std::size_t end, float* all);
 
 }  // namespace longwave::attention
 

@@ -102,10 +102,10 @@ class ChunkedAlgorithm final : public Algorithm {
         ChunkShape::Make(static_cast<int>(shape.dim), static_cast<int>(shape.feature_dim),
                          static_cast<int>(shape.value_dim));
     const double m = padded.features_pad, e = padded.value_pad, d = padded.dim_pad;
-    const double groups = static_cast<double>(structure.StateGroups());
+    const double states = static_cast<double>(structure.States(shape.length));
     const double per_token =
         2 * kChunk * static_cast<double>(structure.DirectTiles(shape.length)) * (m + e) +
-        groups * 4 * m * e + 4 * d * m;
+        states * 4 * m * e + 4 * d * m;
     const double chunks = std::ceil(static_cast<double>(shape.length) / kChunk);
     const double ms = per_token * chunks * kChunk / kFlopPerMillisecond / shape.threads;
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),

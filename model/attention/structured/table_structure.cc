@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <utility>
 
 #include "model/attention/structured/chunk_kernels.h"
 #include "model/attention/structured/exponential_fit.h"
@@ -11,6 +13,9 @@ namespace longwave::attention {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// What may be left of a term beyond its range, as a share of the weights there.
+constexpr double kNothing = 1e-9;
 
 // One side of a table, t = 1, 2, ... up from the query in either direction; the edge value holds
 // beyond `last`.
@@ -113,57 +118,6 @@ Line FitLine(const Side& side, int64_t first, int64_t last, double floor) {
   return line;
 }
 
-// The far part as one exponential from `begin` on, if there is one. `last_offset`:
-// LastMatteringOffset, or -1.
-bool FindExponentialTail(const Side& side, const StructureOptions& options, double floor,
-                         double reference, int64_t last_offset, SideStructure& out) {
-  const bool edge_matters = last_offset < 0;
-  const int64_t last = edge_matters ? side.last : std::min(side.last, LastDistance(last_offset));
-  for (int64_t begin = 1; begin <= 8 && FirstDistance(begin) + 4 * kChunk < last; begin *= 2) {
-    const Line line = FitLine(side, FirstDistance(begin), last, floor);
-    if (!(line.deviation <= options.relative_error) || line.slope >= 0.0) continue;
-    for (int64_t offset = 1; offset < begin; ++offset) out.direct.push_back(offset);
-    out.terms.push_back({begin, kOpen, -line.slope, line.intercept - reference});
-    out.relative_error = std::max(out.relative_error, line.deviation);
-    // Beyond the table the edge value holds, the exponential does not: fine only where both are
-    // nothing.
-    if (edge_matters) out.max_tokens = side.last + 1;
-    return true;
-  }
-  return false;
-}
-
-// The far part as a sum of exponentials.
-bool FindSmoothTail(const Side& side, const StructureOptions& options, double floor,
-                    double reference, int64_t last_offset, SideStructure& out) {
-  const int64_t last = last_offset < 0 ? side.last : std::min(side.last, LastDistance(last_offset));
-  const auto weight = [&](int64_t t) { return std::exp(side.bias(t) - reference); };
-  for (const int64_t begin : {2, 3, 5}) {
-    const int64_t first = FirstDistance(begin);
-    if (first + 16 * kChunk >= last) return false;
-    const std::vector<Exponential> sum = FitExponentials(
-        weight, first, last, options.max_exponentials, 0.5 * options.relative_error);
-    if (sum.empty()) continue;
-    double worst = 0.0;
-    for (int64_t t = first; t <= last && worst <= options.relative_error; ++t) {
-      const double b = side.bias(t);
-      if (b < floor) return false;  // not smooth to the end: -inf or a cliff
-      double fit = 0.0;
-      for (const Exponential& term : sum)
-        fit += term.weight * std::exp(-term.rate * static_cast<double>(t));
-      worst = std::max(worst, std::abs(fit / std::exp(b - reference) - 1.0));
-    }
-    if (worst > options.relative_error) continue;
-    for (int64_t offset = 1; offset < begin; ++offset) out.direct.push_back(offset);
-    for (const Exponential& term : sum)
-      out.terms.push_back({begin, kOpen, term.rate, std::log(term.weight)});
-    out.relative_error = std::max(out.relative_error, worst);
-    out.max_tokens = side.last + 1;
-    return true;
-  }
-  return false;
-}
-
 // Constant runs, forbidden or negligible tiles, and direct tiles for the rest.
 void CutIntoRuns(const std::vector<TileRange>& tiles, const StructureOptions& options, double floor,
                  double reference, SideStructure& out) {
@@ -197,33 +151,148 @@ void CutIntoRuns(const std::vector<TileRange>& tiles, const StructureOptions& op
   }
 }
 
+// Where a side's decay ends: at the table's edge, at a constant, or where nothing matters any more.
+struct DecayRange {
+  int64_t end = 0;     // first offset of its last tiles, which may hold the kink; kOpen: at the edge
+  int64_t last = 0;    // last distance before those tiles
+  double least = 0.0;  // the smallest weight from there on that must keep its value
+};
+
+// Tiles overlap: a kink lies in two of them.
+constexpr int64_t kKinkTiles = 2;
+
+DecayRange FindDecayRange(const Side& side, const std::vector<TileRange>& tiles,
+                          const SideStructure& runs, double floor, double reference) {
+  int64_t after = 0;
+  double least = 0.0;
+  if (const int64_t last = LastMatteringOffset(tiles, floor); last >= 0) {
+    after = last + 1;
+    least = floor - reference;
+  } else {
+    after = runs.terms.back().begin;
+    if (after + kKinkTiles >= EdgeOffset(side)) return {kOpen, side.last, 0.0};
+    least = runs.terms.back().log_amplitude;
+  }
+  const int64_t end = std::max<int64_t>(after - kKinkTiles, 1);
+  for (int64_t offset = end; offset < after; ++offset)
+    if (tiles[offset].low >= floor) least = std::min(least, tiles[offset].low - reference);
+  return {end, LastDistance(end - 1), std::exp(least)};
+}
+
+// Gives decaying terms from `begin` on their range, with direct tiles around it and what the runs say
+// of the rest.
+void PutDecay(std::vector<FarTerm> terms, int64_t begin, const DecayRange& range,
+              const SideStructure& runs, SideStructure& out) {
+  for (int64_t offset = 1; offset < begin; ++offset) out.direct.push_back(offset);
+  for (FarTerm& term : terms) {
+    term.begin = begin;
+    term.end = range.end;
+    if (range.end == kOpen) continue;
+    const double left_over =
+        std::exp(term.log_amplitude - term.rate * static_cast<double>(FirstDistance(range.end)));
+    if (left_over > kNothing * range.least) continue;
+    term.end = kOpen;
+    out.relative_error += kNothing;
+  }
+  out.terms.insert(out.terms.end(), terms.begin(), terms.end());
+  out.drops_small |= runs.drops_small;
+  if (range.end == kOpen) {
+    // Beyond the table the edge value holds, the decay does not.
+    out.max_tokens = range.last + 1;
+    return;
+  }
+  const int64_t after = range.end + kKinkTiles;
+  for (int64_t offset = range.end; offset < after; ++offset) out.direct.push_back(offset);
+  for (const int64_t offset : runs.direct)
+    if (offset >= after) out.direct.push_back(offset);
+  for (const FarTerm& term : runs.terms)
+    if (term.begin >= after) out.terms.push_back(term);
+}
+
+// The far part as one exponential, if there is one; bounded: it may end before the table does.
+bool FindExponentialTail(const Side& side, const StructureOptions& options, double floor,
+                         double reference, bool bounded, const std::vector<TileRange>& tiles,
+                         const SideStructure& runs, SideStructure& out) {
+  const int64_t faded = LastMatteringOffset(tiles, floor);
+  const DecayRange range = FindDecayRange(side, tiles, runs, floor, reference);
+  for (int64_t begin = 1; begin <= 8; begin *= 2) {
+    const int64_t first = FirstDistance(begin);
+    const auto fit = [&](int64_t last) {
+      if (first + 4 * kChunk >= last) return Line{};
+      Line line = FitLine(side, first, last, floor);
+      if (!(line.slope < 0.0)) line.deviation = kInfinity;
+      return line;
+    };
+    const auto term = [&](const Line& line) {
+      return FarTerm{begin, kOpen, -line.slope, line.intercept - reference};
+    };
+    // One that fades away needs no end.
+    if (faded >= 0) {
+      const Line line = fit(std::min(side.last, LastDistance(faded)));
+      if (line.deviation <= options.relative_error) {
+        for (int64_t offset = 1; offset < begin; ++offset) out.direct.push_back(offset);
+        out.terms.push_back(term(line));
+        out.relative_error = line.deviation;
+        out.drops_small = true;
+        return true;
+      }
+    }
+    if (range.end != kOpen && !bounded) continue;
+    if (const Line line = fit(range.last); line.deviation <= options.relative_error) {
+      out.relative_error = line.deviation;
+      PutDecay({term(line)}, begin, range, runs, out);
+      return true;
+    }
+  }
+  return false;
+}
+
+// The far part from `begin` on as a sum of exponentials.
+bool FindSmoothTail(const Side& side, const StructureOptions& options, double floor,
+                    double reference, int64_t begin, const std::vector<TileRange>& tiles,
+                    const SideStructure& runs, SideStructure& out) {
+  const DecayRange range = FindDecayRange(side, tiles, runs, floor, reference);
+  const int64_t first = FirstDistance(begin);
+  if (first + 16 * kChunk >= range.last) return false;
+  const auto weight = [&](int64_t t) { return std::exp(side.bias(t) - reference); };
+  const std::vector<Exponential> sum = FitExponentials(
+      weight, first, range.last, options.max_exponentials, 0.5 * options.relative_error);
+  if (sum.empty()) return false;
+  double worst = 0.0;
+  for (int64_t t = first; t <= range.last; ++t) {
+    const double b = side.bias(t);
+    if (b < floor) return false;  // not smooth to the end: -inf or a cliff
+    double fit = 0.0;
+    for (const Exponential& term : sum)
+      fit += term.weight * std::exp(-term.rate * static_cast<double>(t));
+    worst = std::max(worst, std::abs(fit / std::exp(b - reference) - 1.0));
+    if (worst > options.relative_error) return false;
+  }
+  std::vector<FarTerm> terms;
+  for (const Exponential& term : sum)
+    terms.push_back({begin, kOpen, term.rate, std::log(term.weight), /*smooth=*/true});
+  out.relative_error = worst;
+  PutDecay(std::move(terms), begin, range, runs, out);
+  return true;
+}
+
+// smooth_begin: where a sum of exponentials may begin; 0: nowhere.
 SideStructure AnalyzeSide(const Side& side, const StructureOptions& options, double center,
-                          double reference) {
+                          double reference, int64_t smooth_begin) {
   const double floor = center - options.threshold;
   const std::vector<TileRange> tiles = ScanTiles(side);
-  const int64_t last_offset = LastMatteringOffset(tiles, floor);
   SideStructure runs;
   CutIntoRuns(tiles, options, floor, reference, runs);
   // Few direct tiles: nothing to gain from another far field.
   if (runs.direct.size() <= 2) return runs;
-  const auto drops = [&](SideStructure tail) {
-    for (size_t offset = 1; offset < tiles.size(); ++offset)
-      if (tiles[offset].mixed || !(tiles[offset].low >= floor) || tiles[offset].high < floor)
-        tail.drops_small = true;
-    return tail;
-  };
   SideStructure tail;
-  if (FindExponentialTail(side, options, floor, reference, last_offset, tail)) {
-    tail = drops(tail);
-    if (tail.direct.size() + 2 < runs.direct.size()) return tail;
-    return runs;
-  }
-  if (options.max_exponentials > 0 &&
-      FindSmoothTail(side, options, floor, reference, last_offset, tail)) {
-    tail = drops(tail);
-    // An exponential costs about half a direct tile: its state and its product.
-    if (2 * tail.direct.size() + tail.terms.size() < 2 * runs.direct.size()) return tail;
-  }
+  if (FindExponentialTail(side, options, floor, reference, smooth_begin > 0, tiles, runs, tail))
+    return tail.direct.size() + 2 < runs.direct.size() ? tail : runs;
+  // A state of the basis costs as much as a direct tile.
+  if (smooth_begin > 0 &&
+      FindSmoothTail(side, options, floor, reference, smooth_begin, tiles, runs, tail) &&
+      tail.direct.size() + options.max_rank < runs.direct.size())
+    return tail;
   return runs;
 }
 
@@ -250,9 +319,34 @@ double LargestFinite(const float* bias, int64_t length) {
   return largest;
 }
 
-}  // namespace
+// The basis of least rank that keeps the table's smooth terms within the relative error. False: none
+// does.
+bool FindBasis(const StructureOptions& options, int64_t length, TableStructure& table) {
+  std::vector<FarTerm> smooth;
+  for (const FarTerm& term : table.terms)
+    if (term.smooth) smooth.push_back(term);
+  if (smooth.empty()) return true;
+  const int64_t edge = (length - 1) / kChunk + 1;
+  for (int rank = 2; rank <= options.max_rank; ++rank) {
+    ChunkBasis basis = FindChunkBasis(smooth, rank);
+    double error = 0.0;
+    for (const bool left : {true, false}) {
+      std::vector<FarTerm> side;
+      for (const FarTerm& term : smooth)
+        if (term.left() == left) side.push_back(term);
+      if (!side.empty()) error = std::max(error, ProjectionError(basis, side, edge));
+    }
+    const double both = (1.0 + error) * (1.0 + table.relative_error) - 1.0;
+    if (!(both <= options.relative_error)) continue;
+    table.relative_error = both;
+    table.basis = std::move(basis);
+    return true;
+  }
+  return false;
+}
 
-TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOptions& options) {
+TableStructure AnalyzeWith(const float* bias, int64_t length, const StructureOptions& options,
+                           int64_t smooth_begin) {
   TableStructure table;
   table.reference = LargestFinite(bias, length);
   table.center = bias[length - 1];
@@ -264,10 +358,23 @@ TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOp
                       return static_cast<double>(bias[length - 1 + (left ? -clamped : clamped)]);
                     },
                     length - 1};
-    Merge(AnalyzeSide(side, options, table.center, table.reference), left, table);
+    Merge(AnalyzeSide(side, options, table.center, table.reference, smooth_begin), left, table);
   }
   std::sort(table.direct.begin(), table.direct.end());
   return table;
+}
+
+}  // namespace
+
+TableStructure AnalyzeTable(const float* bias, int64_t length, const StructureOptions& options) {
+  if (options.max_exponentials > 0) {
+    // The nearer the far field begins, the fewer tiles, but the larger the basis.
+    for (const int64_t begin : {2, 3, 5}) {
+      TableStructure table = AnalyzeWith(bias, length, options, begin);
+      if (FindBasis(options, length, table)) return table;
+    }
+  }
+  return AnalyzeWith(bias, length, options, 0);
 }
 
 double TableStructure::ErrorBound(int64_t n, double spread) const {
@@ -285,17 +392,27 @@ int64_t TableStructure::DirectTiles(int64_t n) const {
   return chunks == 0 ? 0 : (tiles + chunks - 1) / chunks;
 }
 
-int64_t TableStructure::StateGroups() const {
-  int64_t exponentials = 0;
-  bool constants = false;
+bool TableStructure::HasBoundedDecays() const {
+  return std::any_of(terms.begin(), terms.end(), [](const FarTerm& term) {
+    return term.rate != 0.0 && term.beyond() != kOpen;
+  });
+}
+
+int64_t TableStructure::States(int64_t n) const {
+  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  int64_t alone = 0;
+  bool constants = false, smooth = false;
   for (const FarTerm& term : terms) {
-    if (term.rate == 0.0) {
+    if (term.nearest() >= chunks) continue;
+    if (term.smooth) {
+      smooth = true;
+    } else if (term.rate == 0.0) {
       constants = true;
     } else {
-      ++exponentials;
+      ++alone;
     }
   }
-  return exponentials + (constants ? 1 : 0);
+  return alone + (constants ? 1 : 0) + (smooth ? basis.rank : 0);
 }
 
 }  // namespace longwave::attention

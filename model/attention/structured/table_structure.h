@@ -2,27 +2,19 @@
 #define LONGWAVE_MODEL_ATTENTION_STRUCTURED_TABLE_STRUCTURE_H_
 
 #include <cstdint>
-#include <limits>
 #include <vector>
+
+#include "model/attention/structured/chunk_basis.h"
+#include "model/attention/structured/far_term.h"
 
 // What a relative bias table of one head looks like in pieces that cost a constant per token.
 //
 // Tokens are cut into chunks of kChunk. The tile at chunk offset D = key chunk - query chunk holds
 // the distances t = j - i from D * kChunk - (kChunk - 1) to D * kChunk + (kChunk - 1). A tile is
 // either computed directly, or belongs to a term on which exp(b_t) = exp(log_amplitude - rate |t|):
-// a constant (rate 0), one exponential (ALiBi), or several that add up (smooth tables).
+// a constant (rate 0), one exponential (ALiBi), or several that add up (smooth tables). Those share
+// the few states that they need between them.
 namespace longwave::attention {
-
-inline constexpr int64_t kOpen = std::numeric_limits<int64_t>::max() / 4;
-
-// Terms apply to all chunk offsets in [begin, end); -kOpen and kOpen mean "and everything beyond".
-// begin > 0 or end <= 0: a term lies on one side.
-struct FarTerm {
-  int64_t begin = 0;
-  int64_t end = 0;
-  double rate = 0.0;           // per token, >= 0
-  double log_amplitude = 0.0;  // relative to TableStructure::reference
-};
 
 // Certificate: with non-negative features, weights off by a relative eps move the output by at most
 // 2 eps / (1 - eps) max|v|. Weights below exp(b_0 - threshold), forbidden ones among them, may
@@ -36,7 +28,8 @@ struct TableStructure {
   bool drops_small = false;     // whether the threshold was used
   int64_t max_tokens = kOpen;   // holds for sequences up to this length
   std::vector<int64_t> direct;  // offsets of direct tiles, ascending; offset 0 always
-  std::vector<FarTerm> terms;   // terms with a rate are open
+  std::vector<FarTerm> terms;
+  ChunkBasis basis;             // of the smooth terms
 
   // Bound on the error of n tokens relative to max|v|, rounding not included. Infinity where a
   // threshold is used and `spread` is.
@@ -45,9 +38,12 @@ struct TableStructure {
   // Direct tiles that a query chunk in the middle of n tokens computes.
   int64_t DirectTiles(int64_t n) const;
 
-  // Groups of terms that need a state of their own: all constants together, each exponential rate
-  // and side alone.
-  int64_t StateGroups() const;
+  // Whether a term with a rate ends; never without smooth terms being asked for.
+  bool HasBoundedDecays() const;
+
+  // States that a chunk of n tokens keeps: one for all constants, one for each exponential that
+  // stands alone, and the basis of the smooth terms.
+  int64_t States(int64_t n) const;
 };
 
 struct StructureOptions {
@@ -58,8 +54,12 @@ struct StructureOptions {
   // stays within relative_error.
   double threshold = 63.0;
 
-  // Most exponentials per side for a smooth far field; 0: none, only exact structure.
+  // Most exponentials per side for a smooth far field, or one that ends at a constant; 0: none, only
+  // exact structure.
   int max_exponentials = 0;
+
+  // Most states of a chunk for a smooth far field.
+  int max_rank = 8;
 };
 
 // Analyses the weights b[0 .. 2L-2] of distances -(L-1) to L-1; beyond, the edge value holds. -inf

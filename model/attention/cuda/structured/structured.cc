@@ -88,6 +88,7 @@ class BlockAlgorithm final : public Algorithm {
       return kSmooth ? "finds no smooth far field" : "needs a table of distances";
     }
     const TableStructure& structure = head->structure();
+    if (structure.HasBoundedDecays()) return "needs decays that reach to the table's end";
     const int64_t chunks = (shape.length + kBlock / 2 - 1) / (kBlock / 2);
     if (structure.DirectTiles(shape.length) >= chunks && chunks > 1) return "finds no structure";
     if (shape.length > structure.max_tokens) {

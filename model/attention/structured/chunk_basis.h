@@ -1,0 +1,43 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_BASIS_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_BASIS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/attention/structured/far_term.h"
+
+namespace longwave::attention {
+
+// Few functions of the place in a chunk that all exponentials of a smooth far field are made of:
+// seen from some chunks away, a chunk's keys differ in few ways. Orthonormal.
+struct ChunkBasis {
+  int rank = 0;
+  std::vector<double> keys;     // [rank][kChunk]
+  std::vector<double> queries;  // [rank][kChunk]
+};
+
+// What exp(-rate |t|) of a term comes to between place i of a query chunk and place j of the nearest
+// key chunk that the term covers: amplitude * query[i] * key[j], factors at most 1.
+struct TermFactors {
+  explicit TermFactors(const FarTerm& term);
+  double amplitude = 0.0;
+  std::vector<double> key;    // [kChunk]
+  std::vector<double> query;  // [kChunk]
+};
+
+// The dot products of `factors` [kChunk] with the rank functions of one side of a basis.
+std::vector<double> Project(const std::vector<double>& functions, int rank,
+                            const std::vector<double>& factors);
+
+// The best functions for the sums of `terms` on either side of the query; terms on one side share
+// their begin.
+ChunkBasis FindChunkBasis(const std::vector<FarTerm>& terms, int rank);
+
+// A bound on the relative error of the sum of `terms`, all on one side and with one begin, when their
+// factors are replaced by their projections, over all chunk offsets up to `last` (counted away from
+// the query).
+double ProjectionError(const ChunkBasis& basis, const std::vector<FarTerm>& terms, int64_t last);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNK_BASIS_H_
