@@ -42,6 +42,13 @@ ABSL_FLAG(std::string, listen, "0.0.0.0:8470",
           "Where gRPC listens, host:port. Port 0 picks a free one.");
 ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9470",
           "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one; empty: nowhere.");
+ABSL_FLAG(std::string, device, "auto",
+          "Where models run: cpu, cuda:N, or auto, the first GPU that can be used or else the CPU.");
+ABSL_FLAG(std::string, dtype, "auto",
+          "Of activations and weights: float32, bfloat16, float16, or auto, which is bfloat16 on a "
+          "GPU and float32 on the CPU.");
+ABSL_FLAG(longwave::ByteSize, device_memory, longwave::ByteSize{0},
+          "GPU memory that the server may take, in bytes or with a unit: 40GiB. 0: all of it.");
 ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core.");
 ABSL_FLAG(int64_t, max_batch_tokens, longwave::Batcher::Options().max_batch_tokens,
           "Tokens of one batch. A longer input runs alone.");
@@ -144,10 +151,24 @@ class SignalWaiter {
   std::_Exit(code);
 }
 
+// Says in the log where the model runs, and why not elsewhere.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder,
+                                                 const Model::Options& options) {
+  absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(folder, options);
+  if (!model.ok()) return model;
+  const ModelInfo& info = (*model)->info();
+  spdlog::info("{}: {} parameters on {} in {}{}{}", folder, info.parameters, info.device,
+               info.dtype, info.device_note.empty() ? "" : "; no GPU is used: ", info.device_note);
+  return model;
+}
+
 int Main() {
   static SignalWaiter signals;
   const Server::Options options = OptionsFromFlags();
   Model::Options model_options;
+  model_options.device = absl::GetFlag(FLAGS_device);
+  model_options.dtype = absl::GetFlag(FLAGS_dtype);
+  model_options.device_memory_limit = absl::GetFlag(FLAGS_device_memory).bytes;
   model_options.threads = absl::GetFlag(FLAGS_threads);
   absl::Status valid = options.Validate();
   valid.Update(model_options.Validate());
@@ -166,7 +187,7 @@ int Main() {
   const absl::Time start = Clock::Monotonic().Now();
   spdlog::info("loading models from {}", options.model_repository);
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
-      options, [&](const std::string& folder) { return Model::Load(folder, model_options); },
+      options, [&](const std::string& folder) { return LoadModel(folder, model_options); },
       &Clock::Monotonic());
   absl::Status status = server.status();
   if (status.ok()) {

@@ -29,7 +29,9 @@ DeviceModel::DeviceModel(ModelInfo info, std::unique_ptr<const Tokenizer> tokeni
     : EncoderModel(std::move(info), std::move(tokenizer), std::move(encoder),
                    {options.threads, options.batch_invariant, kFlopPerMillisecond}),
       device_(device),
-      graph_tokens_(device->info().fast_graphs ? options.graph_tokens : 0) {}
+      // A graph computes a sequence in other steps than the launches before there is one.
+      graph_tokens_(device->info().fast_graphs && !options.batch_invariant ? options.graph_tokens
+                                                                           : 0) {}
 
 absl::StatusOr<std::unique_ptr<DeviceModel>> DeviceModel::Create(
     ModelInfo info, std::unique_ptr<const Tokenizer> tokenizer, Device* device, Encoder encoder,

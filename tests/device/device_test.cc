@@ -158,6 +158,27 @@ TEST_P(DeviceTest, AGraphDoesItsWorkAgain) {
   }
 }
 
+TEST_P(DeviceTest, GraphsComeAndGo) {
+  at::Tensor x;
+  const auto add = [&] {
+    x.add_(at::full_like(x, 1));
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(stream_
+                  ->Run([&] {
+                    x = Empty(1000).fill_(0);
+                    return add();
+                  })
+                  .ok());
+  for (int i = 0; i < 3; ++i) {
+    const auto graph = stream_->Capture(add);
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    ASSERT_TRUE((*graph)->Replay().ok());
+    ASSERT_TRUE(stream_->Synchronize().ok());
+  }
+  EXPECT_EQ(x.max().item<float>(), 4);
+}
+
 TEST_P(DeviceTest, PinnedMemoryTravelsBothWays) {
   constexpr int64_t kCount = 1 << 18;
   const auto up = device_->AllocatePinned(kCount * sizeof(float));

@@ -101,7 +101,11 @@ class CudaGraph final : public Graph {
 class CudaStream final : public Stream {
  public:
   explicit CudaStream(const c10::cuda::CUDAStream& stream)
-      : stream_(stream), graph_pool_(at::cuda::graph_pool_handle()) {}
+      : stream_(stream), graph_pool_(at::cuda::graph_pool_handle()) {
+    // The pool must outlive graphs that come and go.
+    allocator::createOrIncrefPool(stream_.device_index(), graph_pool_);
+  }
+  ~CudaStream() override { allocator::releasePool(stream_.device_index(), graph_pool_); }
 
   absl::Status Run(absl::FunctionRef<absl::Status()> launch) override {
     return GuardTorch([&] {
