@@ -74,6 +74,10 @@ ABSL_FLAG(longwave::ByteSize, max_response_bytes,
           longwave::ByteSize{longwave::RequestLimits().max_response_bytes},
           "Size of one unary response, and of the results that one stream holds at a time, in "
           "bytes or with a unit: 64MiB.");
+ABSL_FLAG(longwave::ByteSize, result_cache_bytes,
+          longwave::ByteSize{longwave::Server::Options().result_cache_bytes},
+          "Size of the results that are kept to answer equal inputs, in bytes or with a unit: 64MiB. "
+          "0: every input is computed.");
 ABSL_FLAG(absl::Duration, warm_up_time, longwave::Server::Options().warm_up_time,
           "How long the warm-up of each model version may take, such as 5s. The server is ready after "
           "it. 0: one short pass only.");
@@ -100,6 +104,7 @@ Server::Options OptionsFromFlags() {
   options.limits.max_input_tokens = absl::GetFlag(FLAGS_max_input_tokens);
   options.limits.max_inputs = absl::GetFlag(FLAGS_max_inputs);
   options.limits.max_response_bytes = absl::GetFlag(FLAGS_max_response_bytes).bytes;
+  options.result_cache_bytes = absl::GetFlag(FLAGS_result_cache_bytes).bytes;
   options.warm_up_time = absl::GetFlag(FLAGS_warm_up_time);
   options.batching.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   options.batching.max_batch_items = absl::GetFlag(FLAGS_max_batch_inputs);

@@ -59,6 +59,7 @@ struct Server::Parts {
   const Clock* clock = nullptr;
   Metrics metrics;
   std::optional<RequestGate> gate;
+  std::optional<ResultCache> cache;
   std::vector<LoadedModel> models;
   std::optional<ModelCatalog> catalog;
   std::optional<InferenceService> inference;
@@ -84,6 +85,10 @@ absl::Status Server::Options::Validate() const {
                                                    max_in_flight_bytes, ", expected at least the ",
                                                    max_message_bytes, " of max_message_bytes"));
   }
+  if (result_cache_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("result_cache_bytes: found ", result_cache_bytes,
+                                                   ", expected a size, or 0 for no cache"));
+  }
   if (limits.max_input_tokens < 0) {
     return absl::InvalidArgumentError(absl::StrCat("max_input_tokens: found ",
                                                    limits.max_input_tokens,
@@ -100,9 +105,8 @@ absl::Status Server::Options::Validate() const {
                                                    std::numeric_limits<int>::max()));
   }
   if (warm_up_time < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(absl::StrCat("warm_up_time: found ",
-                                                   absl::FormatDuration(warm_up_time),
-                                                   ", expected no negative time"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "warm_up_time: found ", absl::FormatDuration(warm_up_time), ", expected no negative time"));
   }
   return batching.Validate();
 }
@@ -115,6 +119,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
   parts->options = options;
   parts->clock = clock;
   parts->gate.emplace(options.max_in_flight_bytes);
+  if (options.result_cache_bytes > 0) parts->cache.emplace(options.result_cache_bytes);
 
   absl::StatusOr<std::vector<LoadedModel>> models =
       LoadRepository(options.model_repository, loader);
@@ -147,8 +152,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
     }
   }
   parts->catalog.emplace(std::move(served));
-  parts->inference.emplace(
-      ServiceContext{&*parts->catalog, &parts->metrics, &*parts->gate, clock, options.limits});
+  parts->inference.emplace(ServiceContext{&*parts->catalog, &parts->metrics, &*parts->gate,
+                                          parts->cache.has_value() ? &*parts->cache : nullptr,
+                                          clock, options.limits});
   parts->model_service.emplace(&*parts->catalog);
   return absl::WrapUnique(new Server(std::move(parts)));
 }

@@ -48,6 +48,9 @@ class Server {
     // Of one request.
     RequestLimits limits;
 
+    // Bytes of results that are kept to answer equal inputs; 0: none are.
+    int64_t result_cache_bytes = 0;
+
     // How long the warm-up of each model version may take beyond its first, short pass. Not
     // negative.
     absl::Duration warm_up_time = absl::Seconds(5);

@@ -29,6 +29,10 @@ MetricFamilies::MetricFamilies(Registry& r)
                       "Tokens of the batches that the model was given, failed ones too.")),
       padded_tokens(Counters(r, "longwave_padded_tokens_total",
                              "Slots of padding that were computed beside them.")),
+      cache_hits(Counters(r, "longwave_result_cache_hits_total",
+                          "Inputs whose result was known; the model was not given them.")),
+      cache_misses(Counters(r, "longwave_result_cache_misses_total",
+                            "Inputs whose result was looked up and not known.")),
       batch_size(Histograms(r, "longwave_batch_size", "Sequences per batch.")),
       batch_tokens(Histograms(r, "longwave_batch_tokens", "Tokens per batch.")),
       queue_duration(Histograms(r, "longwave_queue_duration_seconds",
@@ -43,6 +47,7 @@ MetricFamilies::MetricFamilies(Registry& r)
       queue_inputs(Gauges(r, "longwave_queue_inputs", "Inputs waiting now.")),
       requests_in_flight(
           Gauges(r, "longwave_requests_in_flight", "Requests that have not ended yet.")),
+      cache_bytes(Gauges(r, "longwave_result_cache_bytes", "Size of the results that are kept.")),
       model_info(Gauges(r, "longwave_model_info", "Loaded models; always 1.")),
       build_info(Gauges(r, "longwave_build_info", "Version of the server; always 1.")) {}
 

@@ -18,6 +18,8 @@ struct MetricFamilies {
   prometheus::Family<prometheus::Counter>& inputs;
   prometheus::Family<prometheus::Counter>& tokens;
   prometheus::Family<prometheus::Counter>& padded_tokens;
+  prometheus::Family<prometheus::Counter>& cache_hits;
+  prometheus::Family<prometheus::Counter>& cache_misses;
   prometheus::Family<prometheus::Histogram>& batch_size;
   prometheus::Family<prometheus::Histogram>& batch_tokens;
   prometheus::Family<prometheus::Histogram>& queue_duration;
@@ -27,6 +29,7 @@ struct MetricFamilies {
   prometheus::Family<prometheus::Gauge>& queue_tokens;
   prometheus::Family<prometheus::Gauge>& queue_inputs;
   prometheus::Family<prometheus::Gauge>& requests_in_flight;
+  prometheus::Family<prometheus::Gauge>& cache_bytes;
   prometheus::Family<prometheus::Gauge>& model_info;
   prometheus::Family<prometheus::Gauge>& build_info;
 };

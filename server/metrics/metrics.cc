@@ -13,6 +13,7 @@ Metrics::Metrics()
     : registry_(std::make_shared<prometheus::Registry>()),
       families_(std::make_unique<MetricFamilies>(*registry_)),
       requests_in_flight_(&families_->requests_in_flight.Add({})),
+      cache_bytes_(&families_->cache_bytes.Add({})),
       unknown_model_(ForName(kUnknownModel)) {
   families_->build_info.Add({{"version", kVersion}}).Set(1);
 }
@@ -37,5 +38,7 @@ ModelMetrics* Metrics::AddModel(const std::string& model, int64_t version,
 void Metrics::OnRequestStart() { requests_in_flight_->Increment(); }
 
 void Metrics::OnRequestEnd() { requests_in_flight_->Decrement(); }
+
+void Metrics::OnCacheGrowth(int64_t bytes) { cache_bytes_->Increment(static_cast<double>(bytes)); }
 
 }  // namespace longwave

@@ -36,6 +36,9 @@ class Metrics {
   void OnRequestStart();
   void OnRequestEnd();
 
+  // The result cache grew by so many bytes, or shrank.
+  void OnCacheGrowth(int64_t bytes);
+
   // What an exposer serves.
   std::shared_ptr<prometheus::Registry> registry() { return registry_; }
 
@@ -45,6 +48,7 @@ class Metrics {
   const std::shared_ptr<prometheus::Registry> registry_;
   const std::unique_ptr<MetricFamilies> families_;
   prometheus::Gauge* const requests_in_flight_;
+  prometheus::Gauge* const cache_bytes_;
 
   absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<ModelMetrics>> models_ ABSL_GUARDED_BY(mutex_);

@@ -48,6 +48,8 @@ ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model) {
   inputs_ = AddByCode(families.inputs, labels);
   tokens_ = &families.tokens.Add(labels);
   families.padded_tokens.Add(labels);  // stays 0: batches are packed
+  cache_hits_ = &families.cache_hits.Add(labels);
+  cache_misses_ = &families.cache_misses.Add(labels);
   batch_size_ = &families.batch_size.Add(labels, PowerOfTwoBuckets(1, 4096));
   batch_tokens_ = &families.batch_tokens.Add(labels, PowerOfTwoBuckets(16, 1 << 24));
   queue_duration_ = &families.queue_duration.Add(labels, durations);
@@ -69,6 +71,8 @@ void ModelMetrics::OnInputsDone(absl::StatusCode code, int64_t count) {
 void ModelMetrics::OnTokenized(absl::Duration duration) {
   tokenize_duration_->Observe(absl::ToDoubleSeconds(duration));
 }
+
+void ModelMetrics::OnCacheLookup(bool hit) { (hit ? cache_hits_ : cache_misses_)->Increment(); }
 
 void ModelMetrics::OnQueueChange(int64_t tokens, int64_t items) {
   queue_tokens_->Increment(static_cast<double>(tokens));

@@ -44,6 +44,9 @@ class ModelMetrics final : public BatchObserver {
   // The inputs of a request were turned into token ids.
   void OnTokenized(absl::Duration duration);
 
+  // An input's result was looked up in the cache.
+  void OnCacheLookup(bool hit);
+
   // BatchObserver:
   void OnQueueChange(int64_t tokens, int64_t items) override;
   void OnItemDequeued(absl::Duration waited) override;
@@ -56,6 +59,8 @@ class ModelMetrics final : public BatchObserver {
   std::array<prometheus::Histogram*, kRpcCount> request_duration_;
   CountersByCode inputs_;
   prometheus::Counter* tokens_;
+  prometheus::Counter* cache_hits_;
+  prometheus::Counter* cache_misses_;
   prometheus::Histogram* batch_size_;
   prometheus::Histogram* batch_tokens_;
   prometheus::Histogram* queue_duration_;

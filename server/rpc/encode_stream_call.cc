@@ -92,10 +92,16 @@ absl::Status EncodeStreamCall::ScheduleInput(int index, TokenSequence sequence, 
     open_[index] = {0, bytes, tokenize};
     window_bytes_ += bytes;
   }
+  CacheSlot slot(service_, *model_, WithTokens(options_.run, sequence));
+  if (const std::shared_ptr<const RunResult> known = slot.Find(); known != nullptr) {
+    const int64_t length = static_cast<int64_t>(sequence.ids.size());
+    AddOutcome(index, {*known, length, sequence.tokens_dropped, {}}, tokenize);
+    return absl::OkStatus();
+  }
   WorkGroup group;
   group.deadline = scope_.deadline();
   group.items.push_back(std::make_unique<InferenceItem>(shared_from_this(), index,
-                                                        std::move(sequence), options_.run));
+                                                        std::move(sequence), options_.run, slot));
   absl::StatusOr<GroupId> id = model_->batcher->Schedule(std::move(group));
   if (!id.ok()) {
     // A full queue refuses a request that has got nothing in yet; later it fails only the input

@@ -7,6 +7,7 @@
 
 #include "model/runtime/model.h"
 #include "server/batching/work_item.h"
+#include "server/rpc/cache_slot.h"
 
 namespace longwave {
 
@@ -30,10 +31,14 @@ class ItemSink {
 class InferenceItem final : public WorkItem {
  public:
   // `options` says what to compute; its tokens are ignored. `index` is the input's position in its
-  // request.
+  // request. The result is kept in `slot`.
   InferenceItem(std::shared_ptr<ItemSink> sink, int index, TokenSequence sequence,
-                const RunItem& options)
-      : sink_(std::move(sink)), index_(index), sequence_(std::move(sequence)), options_(options) {
+                const RunItem& options, const CacheSlot& slot)
+      : sink_(std::move(sink)),
+        index_(index),
+        sequence_(std::move(sequence)),
+        options_(options),
+        slot_(slot) {
     options_.tokens = sequence_.ids;
   }
 
@@ -47,6 +52,7 @@ class InferenceItem final : public WorkItem {
 
   void Done(const absl::Status& status, const ItemTiming& timing) override {
     result_.status = status;
+    slot_.Keep(result_);
     sink_->OnItemDone(index_, {std::move(result_), tokens(), sequence_.tokens_dropped, timing});
   }
 
@@ -55,6 +61,7 @@ class InferenceItem final : public WorkItem {
   const int index_;
   const TokenSequence sequence_;
   RunItem options_;
+  CacheSlot slot_;
   RunResult result_;
 };
 

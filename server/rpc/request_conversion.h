@@ -41,6 +41,12 @@ absl::StatusOr<RequestOptions> ConvertClassifyOptions(const v1::ClassifyRequest&
 // Bytes of one chunk of EncodeStream.
 absl::StatusOr<int64_t> ConvertMaxChunkBytes(int64_t max_chunk_bytes);
 
+// What is wanted of one input: `options` with the tokens of `sequence`, which must outlive it.
+inline RunItem WithTokens(RunItem options, const TokenSequence& sequence) {
+  options.tokens = sequence.ids;
+  return options;
+}
+
 // The token ids of one input, number `index` of its request. The errors are the tokenizer's, and
 // concern this input alone.
 absl::StatusOr<TokenSequence> TokenizeInput(const v1::Input& input, int index,

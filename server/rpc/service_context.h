@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "server/batching/clock.h"
+#include "server/cache/result_cache.h"
 #include "server/metrics/metrics.h"
 #include "server/rpc/model_catalog.h"
 #include "server/rpc/request_gate.h"
@@ -29,6 +30,7 @@ struct ServiceContext {
   const ModelCatalog* catalog = nullptr;
   Metrics* metrics = nullptr;
   RequestGate* gate = nullptr;
+  ResultCache* cache = nullptr;  // nullptr: every result is computed
   const Clock* clock = nullptr;
   RequestLimits limits;
 };

@@ -69,9 +69,15 @@ int64_t UnaryCall::Tokenize(WorkGroup& group) {
       outcomes_[i].result.status = sequence.status();
       continue;
     }
-    tokens += static_cast<int64_t>(sequence->ids.size());
-    group.items.push_back(
-        std::make_unique<InferenceItem>(shared_from_this(), i, *std::move(sequence), options_.run));
+    const int64_t length = static_cast<int64_t>(sequence->ids.size());
+    tokens += length;
+    CacheSlot slot(service_, *model_, WithTokens(options_.run, *sequence));
+    if (const std::shared_ptr<const RunResult> known = slot.Find(); known != nullptr) {
+      outcomes_[i] = {*known, length, sequence->tokens_dropped, {}};
+      continue;
+    }
+    group.items.push_back(std::make_unique<InferenceItem>(
+        shared_from_this(), i, *std::move(sequence), options_.run, slot));
   }
   tokenize_ = service_.clock->Now() - start;
   scope_.metrics().OnTokenized(tokenize_);
