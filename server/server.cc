@@ -8,12 +8,15 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "server/batching/memory_budget.h"
+#include "server/host_memory.h"
 #include "server/metrics/exposer.h"
 #include "server/metrics/metrics.h"
 #include "server/rpc/inference_service.h"
@@ -30,10 +33,41 @@ namespace {
 constexpr std::chrono::milliseconds kCloseGrace{500};
 
 // The executor and the batcher of a model version.
-struct Worker {
+struct Serving {
   std::unique_ptr<ModelExecutor> executor;
   std::unique_ptr<Batcher> batcher;  // after the executor that it uses
 };
+
+// Memory that batches may take of a device whose models have been loaded. Some is left for what
+// estimates do not see: results, messages, the allocator.
+int64_t BudgetFor(const ModelInfo& info, int64_t wanted) {
+  constexpr double kPart = 0.9;
+  if (wanted > 0) return wanted;
+  const int64_t free = info.free_memory > 0 ? info.free_memory : AvailableHostMemory();
+  return static_cast<int64_t>(kPart * static_cast<double>(free));
+}
+
+// Lengths for which the metrics tell how the attention is computed: a short input, a long one, and
+// the longest.
+constexpr int64_t kShownLengths[] = {512, 16384};
+
+void ShowAttentionPlans(const LoadedModel& loaded, Metrics& metrics) {
+  const int64_t max_length = loaded.model->info().max_length;
+  std::vector<int64_t> lengths;
+  for (const int64_t length : kShownLengths) {
+    if (length < max_length) lengths.push_back(length);
+  }
+  lengths.push_back(max_length);
+  for (const int64_t length : lengths) {
+    const absl::StatusOr<std::vector<AttentionPlan>> plans =
+        loaded.model->PlanAttention({&length, 1});
+    if (!plans.ok()) continue;  // metrics are no reason not to serve
+    for (const AttentionPlan& plan : *plans) {
+      metrics.AddAttentionPlan(loaded.name, loaded.version, length, plan.algorithm,
+                               static_cast<int64_t>(plan.layers.size() * plan.heads.size()));
+    }
+  }
+}
 
 ModelInfo LimitLength(ModelInfo info, int64_t max_input_tokens) {
   if (max_input_tokens > 0) info.max_length = std::min(info.max_length, max_input_tokens);
@@ -64,12 +98,28 @@ struct Server::Parts {
   std::optional<ModelCatalog> catalog;
   std::optional<InferenceService> inference;
   std::optional<ModelService> model_service;
-  std::vector<Worker> workers;
+  std::map<std::string, std::unique_ptr<MemoryBudget>> memory;  // by device
+  std::vector<Serving> serving;
   std::unique_ptr<MetricsExposer> exposer;
   std::unique_ptr<grpc::Server> grpc;
   int grpc_port = 0;
   bool shut_down = false;
+
+  // The budget of a loaded model's device.
+  MemoryBudget* MemoryOf(const Model& model);
 };
+
+MemoryBudget* Server::Parts::MemoryOf(const Model& model) {
+  const std::string& device = model.info().device;
+  std::unique_ptr<MemoryBudget>& budget = memory[device];
+  if (budget == nullptr) {
+    const int64_t bytes = BudgetFor(model.info(), options.memory_budget);
+    budget = std::make_unique<MemoryBudget>(bytes, MemoryBudget::kMaxBypass,
+                                            metrics.AddMemory(device, bytes));
+    spdlog::info("{}: batches may take {} MiB", device, bytes >> 20);
+  }
+  return budget.get();
+}
 
 absl::Status Server::Options::Validate() const {
   if (model_repository.empty()) {
@@ -104,6 +154,10 @@ absl::Status Server::Options::Validate() const {
                                                    limits.max_response_bytes, ", expected 1 to ",
                                                    std::numeric_limits<int>::max()));
   }
+  if (memory_budget < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("memory_budget: found ", memory_budget,
+                                                   ", expected at least 1, or 0 for what is free"));
+  }
   if (warm_up_time < absl::ZeroDuration()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "warm_up_time: found ", absl::FormatDuration(warm_up_time), ", expected no negative time"));
@@ -135,16 +189,18 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
     }
     ModelMetrics* metrics =
         parts->metrics.AddModel(loaded.name, loaded.version, model.info().device);
-    Worker worker;
-    worker.executor = std::make_unique<ModelExecutor>(&model);
+    ShowAttentionPlans(loaded, parts->metrics);
+    Serving serving;
+    serving.executor = std::make_unique<ModelExecutor>(&model);
     absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options.batching, worker.executor.get(), clock, metrics);
+        Batcher::Create(options.batching, {{serving.executor.get(), parts->MemoryOf(model)}}, clock,
+                        metrics);
     if (!batcher.ok()) return batcher.status();
-    worker.batcher = *std::move(batcher);
-    served.push_back({loaded.name, loaded.version, &model, worker.batcher.get(), metrics,
+    serving.batcher = *std::move(batcher);
+    served.push_back({loaded.name, loaded.version, &model, serving.batcher.get(), metrics,
                       LimitLength(model.info(), options.limits.max_input_tokens)});
     const int64_t max_length = served.back().info.max_length;
-    parts->workers.push_back(std::move(worker));
+    parts->serving.push_back(std::move(serving));
     if (max_length > options.batching.max_queue_tokens) {
       spdlog::warn(
           "model {} version {} takes {} tokens, but the queue holds {}: longer inputs are refused",
@@ -204,8 +260,8 @@ absl::Status Server::Shutdown(absl::Duration drain) {
         absl::StrCat(left, " requests were not answered within ", absl::FormatDuration(drain)));
   }
   // Whatever still waits belongs to those requests, or to nobody.
-  for (Worker& worker : parts_->workers) {
-    worker.batcher->Drain(parts_->clock->Now()).IgnoreError();
+  for (Serving& serving : parts_->serving) {
+    serving.batcher->Drain(parts_->clock->Now()).IgnoreError();
   }
   if (parts_->grpc != nullptr) {
     parts_->grpc->Shutdown(std::chrono::system_clock::now() + kCloseGrace);

@@ -45,6 +45,10 @@ class Server {
     // least max_message_bytes.
     int64_t max_in_flight_bytes = int64_t{1} << 30;
 
+    // Bytes of each device that the batches of all models may take together; 0: most of what is
+    // free once the models are loaded.
+    int64_t memory_budget = 0;
+
     // Of one request.
     RequestLimits limits;
 

@@ -34,6 +34,7 @@ PROCESS = 'instance=~"$instance"'
 
 REQUESTS, SECONDS, RATIO, COUNT = "reqps", "s", "percentunit", "short"
 TOKENS, TOKENS_PER_SECOND, INPUTS_PER_SECOND = "suffix: tokens", "suffix: tokens/s", "suffix: inputs/s"
+BATCHES, BYTES = "suffix: batches/s", "bytes"
 
 GRID_WIDTH = 24
 
@@ -159,6 +160,13 @@ def batching() -> list:
               query(f"{rate('longwave_batch_tokens_sum', 'model')} / {rate('longwave_batch_tokens_count', 'model')}",
                     "mean {{model}}"),
               query(quantile(0.95, "longwave_batch_tokens", "model"), "p95 {{model}}")),
+        lines("Batches by lane", "Batches a second: short inputs and long ones have a lane each.", BATCHES,
+              query(rate("longwave_batches_total", "model, lane"), "{{lane}} {{model}}")),
+        lines("Gaps", "Short batches a second that were computed while a long one waited.", BATCHES,
+              query(rate("longwave_yields_total", "model"), "{{model}}")),
+        lines("Batches split", "Batches a second that failed as a whole, mostly for want of the device's memory, and "
+              "were computed again in parts.", BATCHES,
+              query(rate("longwave_batch_splits_total", "model"), "{{model}}")),
     ]
 
 
@@ -170,6 +178,19 @@ def saturation() -> list:
               query(f"sum by (model) (longwave_queue_inputs{{{MODEL}}})", "{{model}}")),
         lines("In flight", "Requests received and not yet answered.", COUNT,
               query(f"sum by (instance) (longwave_requests_in_flight{{{PROCESS}}})", "{{instance}}")),
+        lines("Refusals by reason", "Requests, or inputs of a stream, that the queue did not let in.", REQUESTS,
+              query(rate("longwave_refusals_total", "model, reason") + " > 0", "{{reason}} {{model}}"))
+        .no_value("No refusals"),
+        lines("Inputs for nobody", "Inputs a second that left the queue without being computed, and those that were "
+              "computed although nobody waited any more.", INPUTS_PER_SECOND,
+              query(rate("longwave_dropped_inputs_total", "model, reason") + " > 0", "{{reason}} {{model}}"),
+              query(rate("longwave_wasted_inputs_total", "model") + " > 0", "computed {{model}}"))
+        .no_value("None"),
+        lines("Device memory", "Memory that the running batches have reserved, and that they may.", BYTES,
+              query(f"sum by (instance, device) (longwave_memory_reserved_bytes{{{PROCESS}}})",
+                    "reserved {{instance}} {{device}}"),
+              query(f"sum by (instance, device) (longwave_memory_budget_bytes{{{PROCESS}}})",
+                    "budget {{instance}} {{device}}")),
     ]
 
 

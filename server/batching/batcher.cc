@@ -1,7 +1,9 @@
 #include "server/batching/batcher.h"
 
 #include <exception>
+#include <iterator>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -10,56 +12,98 @@
 namespace longwave {
 namespace {
 
-absl::Status CheckPositive(absl::string_view name, int64_t value) {
-  if (value >= 1) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(name, ": found ", value, ", expected at least 1"));
-}
-
-void FinishAll(std::vector<DequeuedItem>& items, const absl::Status& status) {
-  for (DequeuedItem& dequeued : items) {
-    dequeued.item->Done(status, {dequeued.waited, absl::ZeroDuration()});
-  }
-}
-
-// The executor's statuses, one per item whatever it does.
-std::vector<absl::Status> RunGuarded(Executor& executor, absl::Span<WorkItem* const> items) {
-  absl::Status failure;
+// The executor's statuses, one per item; or why there are none.
+absl::StatusOr<std::vector<absl::Status>> RunGuarded(Executor& executor, const Batch& batch,
+                                                     BatchControl* control) {
   try {
-    std::vector<absl::Status> statuses = executor.Run(items);
-    if (statuses.size() == items.size()) return statuses;
-    failure = absl::InternalError(absl::StrCat("the executor returned ", statuses.size(),
-                                               " results for a batch of ", items.size()));
+    std::vector<absl::Status> statuses = executor.Run(batch.items, control);
+    if (statuses.size() == batch.items.size()) return statuses;
+    return absl::InternalError(absl::StrCat("the executor returned ", statuses.size(),
+                                            " results for a batch of ", batch.items.size()));
   } catch (const std::bad_alloc&) {
-    failure = absl::ResourceExhaustedError("out of memory while computing the batch");
+    return absl::ResourceExhaustedError("out of memory while computing the batch");
   } catch (const std::exception& e) {
-    failure = absl::InternalError(absl::StrCat("computing the batch failed: ", e.what()));
+    return absl::InternalError(absl::StrCat("computing the batch failed: ", e.what()));
   } catch (...) {
-    failure = absl::InternalError("computing the batch failed");
+    return absl::InternalError("computing the batch failed");
   }
-  return std::vector<absl::Status>(items.size(), failure);
 }
 
 }  // namespace
 
-absl::Status Batcher::Options::Validate() const {
-  absl::Status status = CheckPositive("max_batch_tokens", max_batch_tokens);
-  status.Update(CheckPositive("max_batch_items", max_batch_items));
-  status.Update(CheckPositive("max_queue_tokens", max_queue_tokens));
-  status.Update(CheckPositive("max_queue_items", max_queue_items));
-  return status;
-}
+// Computes short batches in the gaps of a long one, and stops it when nobody waits for it.
+class Batcher::GapControl final : public BatchControl {
+ public:
+  GapControl(Batcher* batcher, BatchId id, int worker, absl::Time wanted_until)
+      : batcher_(batcher),
+        id_(id),
+        worker_(worker),
+        wanted_until_(wanted_until),
+        cancels_(batcher->cancels_) {}
 
-absl::StatusOr<std::unique_ptr<Batcher>> Batcher::Create(const Options& options, Executor* executor,
+  bool Continue() override {
+    const uint64_t cancels = batcher_->cancels_;
+    const bool changed = cancels != cancels_ || batcher_->clock_->Now() >= wanted_until_;
+    if (!changed && !batcher_->short_waits_) return true;
+    cancels_ = cancels;
+    while (true) {
+      std::optional<Batch> batch;
+      std::vector<Ending> endings;
+      bool wanted = false, released = false;
+      {
+        absl::MutexLock lock(&batcher_->mutex_);
+        Scheduler& scheduler = batcher_->scheduler_;
+        const absl::Time now = batcher_->clock_->Now();
+        wanted_until_ = scheduler.WantedUntil(id_);
+        wanted = wanted_until_ > now;
+        if (wanted && scheduler.ShouldYield(id_, now)) {
+          batch = scheduler.Start(worker_, Lanes::kShort, id_, now, endings);
+        }
+        batcher_->Publish();
+        released = scheduler.TakeMemoryReleased();
+        batcher_->Route(endings, /*busy=*/true);
+      }
+      batcher_->WakeMemory(released);
+      if (!batch.has_value()) return wanted;
+      batcher_->RunBatch(*batch);
+    }
+  }
+
+ private:
+  Batcher* const batcher_;
+  const BatchId id_;
+  const int worker_;
+  absl::Time wanted_until_;
+  uint64_t cancels_;
+};
+
+absl::StatusOr<std::unique_ptr<Batcher>> Batcher::Create(const Options& options,
+                                                         std::vector<Worker> workers,
                                                          const Clock* clock,
                                                          BatchObserver* observer) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
-  return absl::WrapUnique(new Batcher(options, executor, clock, observer));
+  return absl::WrapUnique(new Batcher(options, std::move(workers), clock, observer));
 }
 
-Batcher::Batcher(const Options& options, Executor* executor, const Clock* clock,
+Batcher::Batcher(const Options& options, std::vector<Worker> workers, const Clock* clock,
                  BatchObserver* observer)
-    : options_(options), executor_(executor), clock_(clock), observer_(observer) {
-  thread_ = std::thread([this] { ThreadLoop(); });
+    : workers_(std::move(workers)), clock_(clock), scheduler_(options, workers_, observer) {
+  for (const Worker& worker : workers_) {
+    memory_listeners_.push_back(worker.memory->AddListener([this] {
+      absl::MutexLock lock(&mutex_);
+      scheduler_.OnMemoryChange();
+    }));
+  }
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    const int worker = static_cast<int>(i);
+    if (workers_[i].executor->shares_device()) {
+      threads_.emplace_back([this, worker] { WorkerLoop(worker, Lanes::kShort); });
+      threads_.emplace_back([this, worker] { WorkerLoop(worker, Lanes::kLong); });
+    } else {
+      threads_.emplace_back([this, worker] { WorkerLoop(worker, Lanes::kBoth); });
+    }
+  }
+  threads_.emplace_back([this] { DeliveryLoop(); });
 }
 
 Batcher::~Batcher() {
@@ -68,131 +112,153 @@ Batcher::~Batcher() {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
   }
-  thread_.join();
+  for (std::thread& thread : threads_) thread.join();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    workers_[i].memory->RemoveListener(memory_listeners_[i]);
+  }
 }
 
-absl::Status Batcher::CheckAdmission(const WorkGroup& group, absl::Time now) {
-  if (!admitting_) return absl::UnavailableError("the server is draining; try another one");
-  if (group.deadline <= now) {
-    return absl::DeadlineExceededError("the deadline had passed before the request was queued");
+void Batcher::Publish() { short_waits_ = scheduler_.has_short_waiting(); }
+
+void Batcher::WakeMemory(bool released) {
+  if (!released) return;
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    if (i == 0 || workers_[i].memory != workers_[i - 1].memory) workers_[i].memory->Wake();
   }
-  int64_t tokens = 0;
-  for (const std::unique_ptr<WorkItem>& item : group.items) tokens += item->tokens();
-  const int64_t items = static_cast<int64_t>(group.items.size());
-  if (tokens > options_.max_queue_tokens || items > options_.max_queue_items) {
-    return absl::OutOfRangeError(
-        absl::StrCat("the request has ", tokens, " tokens in ", items,
-                     " inputs; the queue holds at most ", options_.max_queue_tokens, " tokens and ",
-                     options_.max_queue_items, " inputs: send several smaller requests"));
-  }
-  if (queue_.tokens() + tokens > options_.max_queue_tokens ||
-      queue_.items() + items > options_.max_queue_items) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", queue_.tokens(), " tokens in ", queue_.items(),
-                     " inputs are waiting, the request has ", tokens, " tokens in ", items,
-                     " inputs, the limits are ", options_.max_queue_tokens, " tokens and ",
-                     options_.max_queue_items, " inputs; try again later"));
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<GroupId> Batcher::Schedule(WorkGroup&& group) {
-  std::vector<DequeuedItem> expired;
+  std::vector<Ending> endings;
+  bool released = false;
   absl::StatusOr<GroupId> id = [&]() -> absl::StatusOr<GroupId> {
     absl::MutexLock lock(&mutex_);
-    const absl::Time now = clock_->Now();
-    absl::Status status = CheckAdmission(group, now);
-    if (absl::IsResourceExhausted(status)) {
-      // Work that nobody waits for any more must not keep others out.
-      expired = queue_.TakeExpired(now);
-      ReportDequeued(expired);
-      status = CheckAdmission(group, now);
-    }
-    if (!status.ok()) return status;
-    const int64_t tokens_before = queue_.tokens();
-    const int64_t items_before = queue_.items();
-    const GroupId pushed = queue_.Push(std::move(group), now);
-    observer_->OnQueueChange(queue_.tokens() - tokens_before, queue_.items() - items_before);
-    return pushed;
+    absl::StatusOr<GroupId> admitted = scheduler_.Admit(group, clock_->Now(), endings);
+    Publish();
+    released = scheduler_.TakeMemoryReleased();
+    return admitted;
   }();
-  FinishAll(expired, absl::DeadlineExceededError("the deadline passed in the queue"));
+  WakeMemory(released);
+  Deliver(std::move(endings));
   return id;
 }
 
 void Batcher::Cancel(GroupId id) {
-  std::vector<DequeuedItem> cancelled;
+  std::vector<Ending> endings;
+  bool released = false;
   {
     absl::MutexLock lock(&mutex_);
-    cancelled = queue_.TakeGroup(id, clock_->Now());
-    ReportDequeued(cancelled);
+    scheduler_.Cancel(id, clock_->Now(), endings);
+    Publish();
+    ++cancels_;
+    released = scheduler_.TakeMemoryReleased();
   }
-  FinishAll(cancelled, absl::CancelledError("cancelled in the queue"));
+  WakeMemory(released);
+  Deliver(std::move(endings));
 }
 
 absl::Status Batcher::Drain(absl::Time deadline) {
-  std::vector<DequeuedItem> dropped;
-  bool running = false;
+  std::vector<Ending> dropped;
+  bool running = false, released = false;
   {
     absl::MutexLock lock(&mutex_);
-    admitting_ = false;
+    scheduler_.StopAdmitting();
     if (clock_->AwaitWithDeadline(mutex_, absl::Condition(this, &Batcher::IsIdle), deadline)) {
       return absl::OkStatus();
     }
-    dropped = queue_.TakeAll(clock_->Now());
-    ReportDequeued(dropped);
-    running = running_;
+    scheduler_.DropWaiting(clock_->Now(), dropped);
+    Publish();
+    running = !scheduler_.idle();
+    released = scheduler_.TakeMemoryReleased();
   }
-  FinishAll(dropped, absl::UnavailableError("the server stopped before the input was computed"));
+  WakeMemory(released);
+  const size_t count = dropped.size();
+  Deliver(std::move(dropped));
   return absl::DeadlineExceededError(
-      absl::StrCat("the drain's deadline passed: ", dropped.size(), " waiting inputs were dropped",
+      absl::StrCat("the drain's deadline passed: ", count, " waiting inputs were dropped",
                    running ? ", a batch is still being computed" : ""));
 }
 
-void Batcher::ReportDequeued(const std::vector<DequeuedItem>& items) {
-  if (items.empty()) return;
-  int64_t tokens = 0;
-  for (const DequeuedItem& dequeued : items) {
-    tokens += dequeued.item->tokens();
-    observer_->OnItemDequeued(dequeued.waited);
-  }
-  observer_->OnQueueChange(-tokens, -static_cast<int64_t>(items.size()));
-}
-
-void Batcher::ThreadLoop() {
+void Batcher::WorkerLoop(int worker, Lanes lanes) {
+  const auto ready = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return scheduler_.CanStart(worker, lanes) || (stopped_ && !scheduler_.has_waiting());
+  };
   while (true) {
-    std::vector<DequeuedItem> expired;
-    std::vector<DequeuedItem> batch;
+    std::optional<Batch> batch;
+    std::vector<Ending> endings;
+    bool released = false;
     {
       absl::MutexLock lock(&mutex_);
-      running_ = false;
-      mutex_.Await(absl::Condition(this, &Batcher::HasWorkOrStopped));
-      if (queue_.empty()) return;
-      const absl::Time now = clock_->Now();
-      expired = queue_.TakeExpired(now);
-      batch = queue_.TakeBatch(options_.max_batch_tokens, options_.max_batch_items, now);
-      ReportDequeued(expired);
-      ReportDequeued(batch);
-      running_ = true;
+      mutex_.Await(absl::Condition(&ready));
+      if (stopped_ && !scheduler_.has_waiting()) return;
+      batch = scheduler_.Start(worker, lanes, /*within=*/0, clock_->Now(), endings);
+      Publish();
+      released = scheduler_.TakeMemoryReleased();
+      Route(endings, batch.has_value());
     }
-    FinishAll(expired, absl::DeadlineExceededError("the deadline passed in the queue"));
-    if (!batch.empty()) RunBatch(std::move(batch));
+    WakeMemory(released);
+    DeliverHere(std::move(endings));
+    if (batch.has_value()) RunBatch(*batch);
   }
 }
 
-void Batcher::RunBatch(std::vector<DequeuedItem> batch) {
-  std::vector<WorkItem*> items;
-  items.reserve(batch.size());
-  int64_t tokens = 0;
-  for (const DequeuedItem& dequeued : batch) {
-    items.push_back(dequeued.item.get());
-    tokens += dequeued.item->tokens();
+void Batcher::RunBatch(const Batch& batch) {
+  std::optional<GapControl> control;
+  if (batch.lane == Lane::kLong) {
+    absl::MutexLock lock(&mutex_);
+    control.emplace(this, batch.id, batch.worker, scheduler_.WantedUntil(batch.id));
   }
-  const absl::Time start = clock_->Now();
-  const std::vector<absl::Status> statuses = RunGuarded(*executor_, items);
-  const absl::Duration compute = clock_->Now() - start;
-  observer_->OnBatchDone(static_cast<int64_t>(items.size()), tokens, compute);
-  for (size_t i = 0; i < batch.size(); ++i) {
-    batch[i].item->Done(statuses[i], {batch[i].waited, compute});
+  Executor& executor = *workers_[static_cast<size_t>(batch.worker)].executor;
+  const absl::StatusOr<std::vector<absl::Status>> statuses =
+      RunGuarded(executor, batch, control.has_value() ? &*control : nullptr);
+  std::vector<Ending> endings;
+  bool released = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    static const std::vector<absl::Status>* const none = new std::vector<absl::Status>;
+    scheduler_.Finish(batch.id, statuses.ok() ? *statuses : *none, statuses.status(),
+                      clock_->Now(), endings);
+    Publish();
+    released = scheduler_.TakeMemoryReleased();
+    Route(endings, !scheduler_.idle());
+  }
+  WakeMemory(released);
+  DeliverHere(std::move(endings));
+}
+
+void Batcher::Route(std::vector<Ending>& endings, bool busy) {
+  if (endings.empty()) return;
+  if (!busy) {
+    ++delivering_;
+    return;
+  }
+  undelivered_.insert(undelivered_.end(), std::make_move_iterator(endings.begin()),
+                      std::make_move_iterator(endings.end()));
+  endings.clear();
+}
+
+void Batcher::DeliverHere(std::vector<Ending> endings) {
+  if (endings.empty()) return;
+  Deliver(std::move(endings));
+  absl::MutexLock lock(&mutex_);
+  --delivering_;
+}
+
+void Batcher::DeliveryLoop() {
+  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !undelivered_.empty() || (stopped_ && scheduler_.idle() && delivering_ == 0);
+  };
+  while (true) {
+    std::vector<Ending> endings;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&ready));
+      if (undelivered_.empty()) return;
+      endings.swap(undelivered_);
+      ++delivering_;
+    }
+    Deliver(std::move(endings));
+    absl::MutexLock lock(&mutex_);
+    --delivering_;
   }
 }
 

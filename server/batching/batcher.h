@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_BATCHING_BATCHER_H_
 #define LONGWAVE_SERVER_BATCHING_BATCHER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -12,49 +13,34 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/batching/batch_observer.h"
+#include "server/batching/batching_options.h"
 #include "server/batching/clock.h"
 #include "server/batching/executor.h"
+#include "server/batching/scheduler.h"
 #include "server/batching/work_item.h"
-#include "server/batching/work_queue.h"
 
 namespace longwave {
 
-// Queues work for one executor and hands it over in batches that are closed by a token budget.
-// Batches are packed: unequal lengths share one without padding.
+// Queues work for the executors of one model and hands it over in packed batches. The rules are
+// those of Scheduler; this gives it threads: one for each worker, two where the executor can compute
+// both lanes at once, and one that delivers results while the workers go on computing.
 //
-// A thread of its own takes a batch whenever the executor is free and something waits. So a lone
-// item starts at once, and under load batches form by themselves while the executor is busy; there
-// is no delay to tune.
-//
-// Work that was cancelled or is past its deadline leaves the queue before it costs compute.
-// Thread-safe.
+// A worker's thread takes a batch whenever it is free and something waits. So a lone item starts at
+// once, and under load batches form by themselves while the executor is busy; there is no delay to
+// tune. Thread-safe.
 class Batcher {
  public:
-  struct Options {
-    // Tokens of one batch. An item that is longer runs alone. At least 1.
-    int64_t max_batch_tokens = 16384;
+  using Options = BatchingOptions;
 
-    // Items of one batch. At least 1.
-    int64_t max_batch_items = 1024;
-
-    // Tokens that may wait. At least 1.
-    int64_t max_queue_tokens = 4 << 20;
-
-    // Items that may wait; bounds the memory that many tiny items would take. At least 1.
-    int64_t max_queue_items = 64 << 10;
-
-    // INVALID_ARGUMENT naming the option, what was found and what was expected.
-    absl::Status Validate() const;
-  };
-
-  // `executor`, `clock` and `observer` are not owned and must outlive the batcher. INVALID_ARGUMENT
-  // for bad options.
-  static absl::StatusOr<std::unique_ptr<Batcher>> Create(const Options& options, Executor* executor,
+  // `workers` (at least one), `clock` and `observer` are not owned and must outlive the batcher.
+  // INVALID_ARGUMENT for bad options.
+  static absl::StatusOr<std::unique_ptr<Batcher>> Create(const Options& options,
+                                                         std::vector<Worker> workers,
                                                          const Clock* clock,
                                                          BatchObserver* observer);
 
-  // Ends what still waits with UNAVAILABLE, then blocks until the batch that is being computed is
-  // done.
+  // Ends what still waits with UNAVAILABLE, then blocks until the batches that are being computed
+  // are done.
   ~Batcher();
 
   Batcher(const Batcher&) = delete;
@@ -63,14 +49,16 @@ class Batcher {
   // Queues a request's items, all or none. Never blocks for work. Returns the group's name for
   // Cancel(). On OK `group` is moved from and each item's Done() will be called, possibly before
   // this returns; otherwise `group` is untouched:
-  //   OUT_OF_RANGE        more tokens or items than the queue can ever hold
-  //   RESOURCE_EXHAUSTED  the queue is full now
-  //   DEADLINE_EXCEEDED   the deadline has passed already
+  //   OUT_OF_RANGE        more tokens, items or bytes than the queue can ever hold
+  //   RESOURCE_EXHAUSTED  the queue is full, or the work before it would take longer than its
+  //                       deadline allows; RetryDelay() says when that may have changed
+  //   DEADLINE_EXCEEDED   the deadline has passed, or is too short for the group alone
   //   UNAVAILABLE         the batcher is draining
   absl::StatusOr<GroupId> Schedule(WorkGroup&& group);
 
-  // Ends what still waits of the group with CANCELLED, before returning. What is being computed
-  // runs on. No effect on a group that is done or unknown.
+  // Ends what still waits of the group with CANCELLED, before returning. What is being computed ends
+  // with CANCELLED, too: as soon as its batch is done, or, if nobody waits for the rest of the batch,
+  // at its next checkpoint. No effect on a group that is done or unknown.
   void Cancel(GroupId id);
 
   // Stops admitting, then blocks until everything admitted is done or the clock reaches `deadline`.
@@ -79,33 +67,43 @@ class Batcher {
   absl::Status Drain(absl::Time deadline);
 
  private:
-  Batcher(const Options& options, Executor* executor, const Clock* clock, BatchObserver* observer);
+  class GapControl;
 
-  absl::Status CheckAdmission(const WorkGroup& group, absl::Time now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasWorkOrStopped() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return stopped_ || !queue_.empty();
+  Batcher(const Options& options, std::vector<Worker> workers, const Clock* clock,
+          BatchObserver* observer);
+
+  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return scheduler_.idle() && undelivered_.empty() && delivering_ == 0;
   }
-  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !running_ && queue_.empty(); }
 
-  void ThreadLoop();
-  void RunBatch(std::vector<DequeuedItem> batch);
-  // Tells the observer that `items` left the queue. Called with the lock, so that the observer's
-  // sums never go negative.
-  void ReportDequeued(const std::vector<DequeuedItem>& items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WorkerLoop(int worker, Lanes lanes);
+  void DeliveryLoop();
+  // Computes a batch and sees to its endings.
+  void RunBatch(const Batch& batch);
+  // Decides where endings are delivered: when this thread has more to compute they are taken over by
+  // the delivery thread, otherwise they are left for DeliverHere().
+  void Route(std::vector<Ending>& endings, bool busy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DeliverHere(std::vector<Ending> endings);
+  // To be called before unlocking after the scheduler has done something.
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells the other users of the memory, if some was given back. Without the lock.
+  void WakeMemory(bool released);
 
-  const Options options_;
-  Executor* const executor_;
+  const std::vector<Worker> workers_;
   const Clock* const clock_;
-  BatchObserver* const observer_;
 
   absl::Mutex mutex_;
-  WorkQueue queue_ ABSL_GUARDED_BY(mutex_);
-  bool admitting_ ABSL_GUARDED_BY(mutex_) = true;
-  bool running_ ABSL_GUARDED_BY(mutex_) = false;  // the thread has items that are not done
+  Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Ending> undelivered_ ABSL_GUARDED_BY(mutex_);
+  int delivering_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that hold endings
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
-  std::thread thread_;  // last: it uses everything above
+  // What a checkpoint looks at without the lock.
+  std::atomic<bool> short_waits_{false};
+  std::atomic<uint64_t> cancels_{0};
+
+  std::vector<int> memory_listeners_;  // by worker
+  std::vector<std::thread> threads_;   // last: they use everything above
 };
 
 }  // namespace longwave

@@ -35,6 +35,23 @@ ModelMetrics* Metrics::AddModel(const std::string& model, int64_t version,
   return ForName(model);
 }
 
+std::function<void(int64_t)> Metrics::AddMemory(const std::string& device,
+                                                int64_t budget_bytes) {
+  families_->memory_budget.Add({{"device", device}}).Set(static_cast<double>(budget_bytes));
+  prometheus::Gauge* const reserved = &families_->memory_reserved.Add({{"device", device}});
+  return [reserved](int64_t bytes) { reserved->Set(static_cast<double>(bytes)); };
+}
+
+void Metrics::AddAttentionPlan(const std::string& model, int64_t version, int64_t tokens,
+                               const std::string& algorithm, int64_t heads) {
+  families_->model_attention_heads
+      .Add({{"model", model},
+            {"version", absl::StrCat(version)},
+            {"tokens", absl::StrCat(tokens)},
+            {"algorithm", algorithm}})
+      .Increment(static_cast<double>(heads));
+}
+
 void Metrics::OnRequestStart() { requests_in_flight_->Increment(); }
 
 void Metrics::OnRequestEnd() { requests_in_flight_->Decrement(); }

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_METRICS_METRICS_H_
 #define LONGWAVE_SERVER_METRICS_METRICS_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,15 @@ class Metrics {
   // Announces a loaded model and returns the series of its name, which all its versions share. They
   // live as long as this.
   ModelMetrics* AddModel(const std::string& model, int64_t version, const std::string& device);
+
+  // Announces the memory that batches may take of a device (0: no limit). The result is to be told
+  // how much of it is reserved; it is thread-safe and does not outlive this.
+  std::function<void(int64_t)> AddMemory(const std::string& device, int64_t budget_bytes);
+
+  // `heads` heads of all layers of that model are computed by `algorithm` for an input of `tokens`
+  // tokens. Calls for one algorithm add up.
+  void AddAttentionPlan(const std::string& model, int64_t version, int64_t tokens,
+                        const std::string& algorithm, int64_t heads);
 
   // The series of requests whose model is unknown.
   ModelMetrics* unknown_model() { return unknown_model_; }

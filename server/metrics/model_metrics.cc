@@ -8,6 +8,23 @@ namespace {
 
 constexpr const char* kRpcNames[kRpcCount] = {"Encode", "EncodeStream", "Classify"};
 
+constexpr const char* kLaneNames[kLaneCount] = {"short", "long"};
+constexpr const char* kRefusalNames[kRefusalCount] = {"queue_full", "deadline", "too_large",
+                                                      "draining"};
+constexpr const char* kDropNames[kDropCount] = {"expired", "cancelled", "memory", "draining"};
+
+// One counter for each value of a label besides the model's name.
+template <size_t kCount>
+std::array<prometheus::Counter*, kCount> AddByLabel(
+    prometheus::Family<prometheus::Counter>& family, const std::string& model, const char* label,
+    const char* const (&names)[kCount]) {
+  std::array<prometheus::Counter*, kCount> counters{};
+  for (size_t i = 0; i < kCount; ++i) {
+    counters[i] = &family.Add({{"model", model}, {label, names[i]}});
+  }
+  return counters;
+}
+
 // What the service's contract allows to come out (inference.proto). Anything else is a bug and
 // counted as INTERNAL.
 constexpr absl::StatusCode kCodes[] = {
@@ -55,6 +72,12 @@ ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model) {
   queue_duration_ = &families.queue_duration.Add(labels, durations);
   tokenize_duration_ = &families.tokenize_duration.Add(labels, durations);
   compute_duration_ = &families.compute_duration.Add(labels, durations);
+  batches_ = AddByLabel(families.batches, model, "lane", kLaneNames);
+  refusals_ = AddByLabel(families.refusals, model, "reason", kRefusalNames);
+  dropped_inputs_ = AddByLabel(families.dropped_inputs, model, "reason", kDropNames);
+  wasted_inputs_ = &families.wasted_inputs.Add(labels);
+  batch_splits_ = &families.batch_splits.Add(labels);
+  yields_ = &families.yields.Add(labels);
   queue_tokens_ = &families.queue_tokens.Add(labels);
   queue_inputs_ = &families.queue_inputs.Add(labels);
 }
@@ -83,7 +106,24 @@ void ModelMetrics::OnItemDequeued(absl::Duration waited) {
   queue_duration_->Observe(absl::ToDoubleSeconds(waited));
 }
 
-void ModelMetrics::OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) {
+void ModelMetrics::OnRefused(Refusal reason) {
+  refusals_[static_cast<size_t>(reason)]->Increment();
+}
+
+void ModelMetrics::OnItemDropped(Drop reason) {
+  dropped_inputs_[static_cast<size_t>(reason)]->Increment();
+}
+
+void ModelMetrics::OnBatchSplit() { batch_splits_->Increment(); }
+
+void ModelMetrics::OnItemsWasted(int64_t items) {
+  wasted_inputs_->Increment(static_cast<double>(items));
+}
+
+void ModelMetrics::OnYield() { yields_->Increment(); }
+
+void ModelMetrics::OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) {
+  batches_[static_cast<size_t>(lane)]->Increment();
   batch_size_->Observe(static_cast<double>(items));
   batch_tokens_->Observe(static_cast<double>(tokens));
   tokens_->Increment(static_cast<double>(tokens));

@@ -49,8 +49,13 @@ class ModelMetrics final : public BatchObserver {
 
   // BatchObserver:
   void OnQueueChange(int64_t tokens, int64_t items) override;
+  void OnRefused(Refusal reason) override;
   void OnItemDequeued(absl::Duration waited) override;
-  void OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnItemDropped(Drop reason) override;
+  void OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnBatchSplit() override;
+  void OnItemsWasted(int64_t items) override;
+  void OnYield() override;
 
  private:
   using CountersByCode = std::array<prometheus::Counter*, kStatusCodeCount>;
@@ -66,6 +71,12 @@ class ModelMetrics final : public BatchObserver {
   prometheus::Histogram* queue_duration_;
   prometheus::Histogram* tokenize_duration_;
   prometheus::Histogram* compute_duration_;
+  std::array<prometheus::Counter*, kLaneCount> batches_;
+  std::array<prometheus::Counter*, kRefusalCount> refusals_;
+  std::array<prometheus::Counter*, kDropCount> dropped_inputs_;
+  prometheus::Counter* wasted_inputs_;
+  prometheus::Counter* batch_splits_;
+  prometheus::Counter* yields_;
   prometheus::Gauge* queue_tokens_;
   prometheus::Gauge* queue_inputs_;
 };

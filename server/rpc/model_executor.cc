@@ -6,14 +6,31 @@
 #include "server/rpc/inference_item.h"
 
 namespace longwave {
+namespace {
 
-std::vector<absl::Status> ModelExecutor::Run(absl::Span<WorkItem* const> items) {
+// The batcher's control in the model's words.
+class ForwardingControl final : public RunControl {
+ public:
+  explicit ForwardingControl(BatchControl* control) : control_(control) {}
+  bool Continue() override { return control_->Continue(); }
+
+ private:
+  BatchControl* const control_;
+};
+
+}  // namespace
+
+std::vector<absl::Status> ModelExecutor::Run(absl::Span<WorkItem* const> items,
+                                             BatchControl* control) {
   std::vector<RunItem> batch;
   batch.reserve(items.size());
   for (const WorkItem* item : items) {
     batch.push_back(static_cast<const InferenceItem*>(item)->run_item());
   }
-  std::vector<RunResult> results = model_->Run(batch);
+  ForwardingControl forwarding(control);
+  RunOptions options;
+  if (control != nullptr) options = {&forwarding, /*background=*/true};
+  std::vector<RunResult> results = model_->Run(batch, options);
   if (results.size() != items.size()) {
     return std::vector<absl::Status>(
         items.size(), absl::InternalError(absl::StrCat("the model returned ", results.size(),

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_SERVER_RPC_MODEL_EXECUTOR_H_
 #define LONGWAVE_SERVER_RPC_MODEL_EXECUTOR_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "model/runtime/model.h"
@@ -15,7 +16,15 @@ class ModelExecutor final : public Executor {
   // `model` is not owned and must outlive this.
   explicit ModelExecutor(Model* model) : model_(model) {}
 
-  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items) override;
+  // Executor:
+  int64_t EstimateMemory(const BatchSize& size) const override {
+    return model_->EstimateMemory({size.items, size.tokens, size.longest});
+  }
+  double PredictMilliseconds(int64_t tokens) const override {
+    return model_->PredictMilliseconds(tokens);
+  }
+  bool shares_device() const override { return model_->info().shares_device; }
+  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override;
 
  private:
   Model* const model_;

@@ -22,12 +22,21 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 class BatcherTest : public ::testing::Test {
  protected:
-  void Make(Batcher::Options options = {}) {
+  // Without a margin, so that no deadline is judged by what the puppet took.
+  static Batcher::Options Options() {
+    Batcher::Options options;
+    options.deadline_margin = 0;
+    options.max_batch_time = absl::InfiniteDuration();
+    return options;
+  }
+
+  void Make(Batcher::Options options = Options()) {
     absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options, &executor_, &clock_, &observer_);
+        Batcher::Create(options, {{&executor_, &memory_}}, &clock_, &observer_);
     ASSERT_TRUE(batcher.ok()) << batcher.status();
     batcher_ = *std::move(batcher);
   }
@@ -55,13 +64,14 @@ class BatcherTest : public ::testing::Test {
   }
 
   void ExpectOk(const std::string& name) {
-    const Ending ending = endings_.Await(name);
+    const Ended ending = endings_.Await(name);
     EXPECT_TRUE(ending.status.ok()) << name << ": " << ending.status;
     EXPECT_EQ(ending.times, 1) << name;
   }
 
   FakeClock clock_;
   PuppetExecutor executor_;
+  MemoryBudget memory_{0};
   SummingObserver observer_;
   Endings endings_;
   std::unique_ptr<Batcher> batcher_;
@@ -73,7 +83,7 @@ TEST_F(BatcherTest, ALoneItemStartsAtOnce) {
   EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a"));  // the clock has not moved
   clock_.Advance(absl::Milliseconds(30));
   executor_.EndBatch();
-  const Ending ending = endings_.Await("a");
+  const Ended ending = endings_.Await("a");
   EXPECT_TRUE(ending.status.ok());
   EXPECT_EQ(ending.timing.queue, absl::ZeroDuration());
   EXPECT_EQ(ending.timing.compute, absl::Milliseconds(30));
@@ -96,7 +106,7 @@ TEST_F(BatcherTest, ABatchFormsWhileTheExecutorIsBusy) {
 }
 
 TEST_F(BatcherTest, TheTokenBudgetClosesABatch) {
-  Batcher::Options options;
+  Batcher::Options options = Options();
   options.max_batch_tokens = 100;
   Make(options);
   Occupy();
@@ -118,7 +128,7 @@ TEST_F(BatcherTest, ExpiredItemsLeaveBeforeCompute) {
   MustSchedule(Group({{"fine", 10}}, absl::Milliseconds(21)));
   clock_.Advance(absl::Milliseconds(20));
   executor_.EndBatch();
-  const Ending late = endings_.Await("late");
+  const Ended late = endings_.Await("late");
   EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(late.timing.queue, absl::Milliseconds(20));
   EXPECT_EQ(late.timing.compute, absl::ZeroDuration());
@@ -155,18 +165,100 @@ TEST_F(BatcherTest, CancelledItemsLeaveBeforeCompute) {
   EXPECT_EQ(endings_.Await("x").times, 1);
 }
 
-TEST_F(BatcherTest, WhatIsBeingComputedRunsOnAfterACancel) {
+TEST_F(BatcherTest, WhatIsCancelledWhileItIsComputedIsNoSuccess) {
   Make();
   const GroupId id = MustSchedule(Group({{"a", 10}}));
   executor_.AwaitBatch();
   batcher_->Cancel(id);
   EXPECT_FALSE(endings_.HasEnded("a"));
   executor_.EndBatch();
+  EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(observer_.sums().wasted, 1);
+}
+
+TEST_F(BatcherTest, ShortBatchesRunInTheGapsOfALongOne) {
+  Batcher::Options options = Options();
+  options.long_item_tokens = 100;
+  Make(options);
+  MustSchedule(Group({{"long", 1000}}));
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("long"));
+  EXPECT_TRUE(executor_.ReachCheckpoint());  // nothing waits
+  MustSchedule(Group({{"a", 10}}));
+  MustSchedule(Group({{"b", 10}}));
+  auto checkpoint = std::async(std::launch::async, [&] { return executor_.ReachCheckpoint(); });
+  EXPECT_THAT(executor_.AwaitBatch(/*depth=*/2), ElementsAre("a", "b"));
+  executor_.EndBatch();
+  EXPECT_TRUE(checkpoint.get());
+  ExpectOk("a");  // delivered although the long one goes on
+  ExpectOk("b");
+  executor_.EndBatch();
+  ExpectOk("long");
+  EXPECT_EQ(observer_.sums().yields, 1);
+}
+
+TEST_F(BatcherTest, ALongBatchThatNobodyWaitsForStopsAtItsNextCheckpoint) {
+  Batcher::Options options = Options();
+  options.long_item_tokens = 100;
+  Make(options);
+  const GroupId id = MustSchedule(Group({{"a", 1000}}));
+  executor_.AwaitBatch();
+  EXPECT_TRUE(executor_.ReachCheckpoint());
+  batcher_->Cancel(id);
+  EXPECT_FALSE(executor_.ReachCheckpoint());
+  executor_.EndBatch();
+  EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kCancelled);
+
+  MustSchedule(Group({{"b", 1000}}, absl::Milliseconds(5)));
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("b"));
+  EXPECT_TRUE(executor_.ReachCheckpoint());
+  clock_.Advance(absl::Milliseconds(5));
+  EXPECT_FALSE(executor_.ReachCheckpoint());
+  executor_.EndBatch();
+  EXPECT_EQ(endings_.Await("b").status.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(BatcherTest, MemoryThatAnotherModelGivesBackWakesTheWorker) {
+  MemoryBudget memory(100);
+  PuppetExecutor other_executor;
+  absl::StatusOr<std::unique_ptr<Batcher>> mine =
+      Batcher::Create(Options(), {{&executor_, &memory}}, &clock_, &observer_);
+  absl::StatusOr<std::unique_ptr<Batcher>> other =
+      Batcher::Create(Options(), {{&other_executor, &memory}}, &clock_, &observer_);
+  ASSERT_TRUE(mine.ok() && other.ok());
+  ASSERT_TRUE((*other)->Schedule(Group({{"other", 60}})).ok());
+  other_executor.AwaitBatch();
+  ASSERT_TRUE((*mine)->Schedule(Group({{"a", 50}})).ok());
+  ASSERT_TRUE((*mine)->Schedule(Group({{"too large", 101}})).ok());
+  EXPECT_EQ(endings_.Await("too large").status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(executor_.batches(), 0);
+  other_executor.EndBatch();
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a"));
+  executor_.EndBatch();
   ExpectOk("a");
+  ExpectOk("other");
+  mine->reset();
+  other->reset();
+  EXPECT_EQ(memory.reserved(), 0);
+}
+
+TEST_F(BatcherTest, EveryWorkerTakesFromTheOneQueue) {
+  PuppetExecutor second;
+  absl::StatusOr<std::unique_ptr<Batcher>> batcher = Batcher::Create(
+      Options(), {{&executor_, &memory_}, {&second, &memory_}}, &clock_, &observer_);
+  ASSERT_TRUE(batcher.ok());
+  ASSERT_TRUE((*batcher)->Schedule(Group({{"a", 10}})).ok());
+  while (executor_.batches() + second.batches() == 0) std::this_thread::yield();
+  ASSERT_TRUE((*batcher)->Schedule(Group({{"b", 10}})).ok());
+  executor_.AwaitBatch();
+  second.AwaitBatch();
+  executor_.EndBatch();
+  second.EndBatch();
+  ExpectOk("a");
+  ExpectOk("b");
 }
 
 TEST_F(BatcherTest, AFullQueueRefusesAndLeavesOwnership) {
-  Batcher::Options options;
+  Batcher::Options options = Options();
   options.max_queue_tokens = 100;
   Make(options);
   Occupy();
@@ -180,23 +272,26 @@ TEST_F(BatcherTest, AFullQueueRefusesAndLeavesOwnership) {
   ASSERT_EQ(refused.items.size(), 2u);
   refused.items.pop_back();
   refused.items.push_back(std::make_unique<NamedItem>("c", 20, &endings_));
+  refused.client = 1;  // one client alone may not fill the queue
   MustSchedule(std::move(refused));  // exactly full
   executor_.EndBatch();
   ExpectOk("busy");
-  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(executor_.AwaitBatch(), UnorderedElementsAre("a", "b", "c"));
   executor_.EndBatch();
   ExpectOk("c");
 }
 
 TEST_F(BatcherTest, TheNumberOfItemsIsBoundedToo) {
-  Batcher::Options options;
+  Batcher::Options options = Options();
   options.max_queue_items = 2;
   Make(options);
   Occupy();
   MustSchedule(Group({{"a", 1}}));
   EXPECT_EQ(batcher_->Schedule(Group({{"b", 1}, {"c", 1}})).status().code(),
             absl::StatusCode::kResourceExhausted);
-  MustSchedule(Group({{"d", 1}}));
+  WorkGroup other = Group({{"d", 1}});
+  other.client = 1;
+  MustSchedule(std::move(other));
   executor_.EndBatch();
   ExpectOk("busy");
   executor_.AwaitBatch();
@@ -205,7 +300,7 @@ TEST_F(BatcherTest, TheNumberOfItemsIsBoundedToo) {
 }
 
 TEST_F(BatcherTest, AGroupThatNeverFitsIsOutOfRange) {
-  Batcher::Options options;
+  Batcher::Options options = Options();
   options.max_queue_tokens = 100;
   Make(options);
   const absl::Status status = batcher_->Schedule(Group({{"a", 101}})).status();
@@ -214,7 +309,7 @@ TEST_F(BatcherTest, AGroupThatNeverFitsIsOutOfRange) {
 }
 
 TEST_F(BatcherTest, ExpiredWorkMakesRoomForNew) {
-  Batcher::Options options;
+  Batcher::Options options = Options();
   options.max_queue_tokens = 100;
   Make(options);
   Occupy();
@@ -254,7 +349,7 @@ TEST_F(BatcherTest, AnExecutorThatThrowsFailsItsBatchOnly) {
   executor_.AwaitBatch();
   executor_.EndBatchWith(
       [](size_t) -> std::vector<absl::Status> { throw std::runtime_error("device lost"); });
-  const Ending a = endings_.Await("a");
+  const Ended a = endings_.Await("a");
   EXPECT_EQ(a.status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(a.status.message()), HasSubstr("device lost"));
 
@@ -265,9 +360,13 @@ TEST_F(BatcherTest, AnExecutorThatThrowsFailsItsBatchOnly) {
 
   MustSchedule(Group({{"c", 1}, {"d", 1}}));
   executor_.AwaitBatch();
-  executor_.EndBatchWith([](size_t) { return std::vector<absl::Status>(1); });
+  executor_.EndBatchWith([](size_t) { return std::vector<absl::Status>(3); });
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("c"));  // whose fault was it?
+  executor_.EndBatchWith([](size_t) { return std::vector<absl::Status>(); });
   EXPECT_EQ(endings_.Await("c").status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(endings_.Await("d").status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("d"));
+  executor_.EndBatch();
+  ExpectOk("d");
 
   MustSchedule(Group({{"e", 1}}));
   executor_.AwaitBatch();
@@ -354,39 +453,67 @@ TEST(BatcherOptionsTest, ValidateNamesTheOption) {
            {"max_batch_tokens", &Batcher::Options::max_batch_tokens},
            {"max_batch_items", &Batcher::Options::max_batch_items},
            {"max_queue_tokens", &Batcher::Options::max_queue_tokens},
-           {"max_queue_items", &Batcher::Options::max_queue_items}}) {
+           {"max_queue_items", &Batcher::Options::max_queue_items},
+           {"max_queue_bytes", &Batcher::Options::max_queue_bytes},
+           {"long_item_tokens", &Batcher::Options::long_item_tokens}}) {
     Batcher::Options options;
     options.*field = 0;
     const absl::Status status = options.Validate();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
+  Batcher::Options options;
+  options.long_lane_share = 1;
+  EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("long_lane_share"));
+  options = {};
+  options.deadline_margin = 0.5;
+  EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("deadline_margin"));
+  options = {};
+  options.max_batch_time = absl::ZeroDuration();
+  EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("max_batch_time"));
 }
 
 // Computes nothing.
 class InstantExecutor final : public Executor {
  public:
-  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items) override {
+  explicit InstantExecutor(bool shares_device) : shares_device_(shares_device) {}
+
+  int64_t EstimateMemory(const BatchSize& size) const override { return size.tokens; }
+  double PredictMilliseconds(int64_t tokens) const override { return static_cast<double>(tokens); }
+  bool shares_device() const override { return shares_device_; }
+  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override {
+    for (int i = 0; control != nullptr && i < 3; ++i) {
+      if (!control->Continue()) {
+        return std::vector<absl::Status>(items.size(), absl::CancelledError());
+      }
+    }
     return std::vector<absl::Status>(items.size());
   }
+
+ private:
+  const bool shares_device_;
 };
 
 // Whatever the interleaving of many threads, each admitted item ends exactly once and the queue is
 // empty in the end.
-TEST(BatcherStressTest, EachItemEndsExactlyOnce) {
+class BatcherStressTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
   constexpr int kThreads = 4;
   constexpr int kGroups = 5000;
-  InstantExecutor executor;
+  InstantExecutor executor(GetParam());
+  MemoryBudget memory(200);
   SummingObserver observer;
   Endings endings;
   FakeClock clock;
   Batcher::Options options;
   options.max_batch_tokens = 64;
   options.max_queue_tokens = 512;
+  options.long_item_tokens = 70;
   std::atomic<int> admitted{0};
   {
-    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options, &executor, &clock, &observer);
+    absl::StatusOr<std::unique_ptr<Batcher>> batcher = Batcher::Create(
+        options, {{&executor, &memory}, {&executor, &memory}}, &clock, &observer);
     ASSERT_TRUE(batcher.ok());
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
@@ -394,6 +521,7 @@ TEST(BatcherStressTest, EachItemEndsExactlyOnce) {
         std::mt19937 random(1234 + t);
         for (int g = 0; g < kGroups; ++g) {
           WorkGroup group;
+          group.client = static_cast<uint64_t>(t);
           if (random() % 4 == 0) group.deadline = clock.Now() + absl::Milliseconds(random() % 5);
           const int items = 1 + static_cast<int>(random() % 3);
           for (int i = 0; i < items; ++i) {
@@ -418,7 +546,10 @@ TEST(BatcherStressTest, EachItemEndsExactlyOnce) {
   EXPECT_EQ(observer.sums().queue_tokens, 0);
   EXPECT_EQ(observer.sums().queue_items, 0);
   EXPECT_EQ(observer.sums().lowest_queue_tokens, 0);
+  EXPECT_EQ(memory.reserved(), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, BatcherStressTest, ::testing::Bool());
 
 }  // namespace
 }  // namespace longwave

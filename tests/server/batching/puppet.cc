@@ -7,11 +7,11 @@ namespace longwave {
 
 void Endings::Add(const std::string& name, const absl::Status& status, const ItemTiming& timing) {
   absl::MutexLock lock(&mutex_);
-  Ending& ending = endings_[name];
+  Ended& ending = endings_[name];
   ending = {status, timing, ending.times + 1};
 }
 
-Ending Endings::Await(const std::string& name) {
+Ended Endings::Await(const std::string& name) {
   const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return endings_.count(name) > 0; };
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&ended));
@@ -35,30 +35,54 @@ int Endings::most_times() const {
   return most;
 }
 
-std::vector<absl::Status> PuppetExecutor::Run(absl::Span<WorkItem* const> items) {
-  Outcome outcome;
+std::vector<absl::Status> PuppetExecutor::Run(absl::Span<WorkItem* const> items,
+                                              BatchControl* control) {
+  std::list<Running>::iterator self;
   {
     absl::MutexLock lock(&mutex_);
     ++batches_;
-    running_.emplace();
+    self = running_.insert(running_.end(), Running());
     for (const WorkItem* item : items) {
-      running_->push_back(static_cast<const NamedItem*>(item)->name());
+      self->names.push_back(static_cast<const NamedItem*>(item)->name());
     }
-    const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return outcome_.has_value(); };
-    mutex_.Await(absl::Condition(&ended));
-    outcome = *std::exchange(outcome_, std::nullopt);
-    running_.reset();
   }
-  return outcome(items.size());
+  while (true) {
+    const auto told = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return self->outcome.has_value() || (self->at_checkpoint && !self->continued.has_value());
+    };
+    mutex_.Lock();
+    mutex_.Await(absl::Condition(&told));
+    if (self->outcome.has_value()) {
+      const Outcome outcome = *std::move(self->outcome);
+      running_.erase(self);
+      mutex_.Unlock();
+      return outcome(items.size());
+    }
+    mutex_.Unlock();
+    const bool go_on = control == nullptr || control->Continue();
+    absl::MutexLock lock(&mutex_);
+    self->continued = go_on;
+  }
 }
 
-std::vector<std::string> PuppetExecutor::AwaitBatch() {
-  const auto begun = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return running_.has_value() && !outcome_.has_value();
+std::vector<std::string> PuppetExecutor::AwaitBatch(size_t depth) {
+  const auto begun = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return running_.size() == depth && !running_.back().outcome.has_value() &&
+           !running_.back().at_checkpoint;
   };
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&begun));
-  return *running_;
+  return running_.back().names;
+}
+
+bool PuppetExecutor::ReachCheckpoint() {
+  absl::MutexLock lock(&mutex_);
+  Running& running = running_.back();
+  running.at_checkpoint = true;
+  const auto continued = [&running] { return running.continued.has_value(); };
+  mutex_.Await(absl::Condition(&continued));
+  running.at_checkpoint = false;
+  return *std::exchange(running.continued, std::nullopt);
 }
 
 void PuppetExecutor::EndBatch() {
@@ -67,7 +91,7 @@ void PuppetExecutor::EndBatch() {
 
 void PuppetExecutor::EndBatchWith(Outcome outcome) {
   absl::MutexLock lock(&mutex_);
-  outcome_ = std::move(outcome);
+  running_.back().outcome = std::move(outcome);
 }
 
 int PuppetExecutor::batches() const {
@@ -88,8 +112,35 @@ void SummingObserver::OnItemDequeued(absl::Duration waited) {
   sums_.waited += waited;
 }
 
-void SummingObserver::OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) {
+void SummingObserver::OnRefused(Refusal reason) {
   absl::MutexLock lock(&mutex_);
+  ++sums_.refused[static_cast<size_t>(reason)];
+}
+
+void SummingObserver::OnItemDropped(Drop reason) {
+  absl::MutexLock lock(&mutex_);
+  ++sums_.dropped[static_cast<size_t>(reason)];
+}
+
+void SummingObserver::OnBatchSplit() {
+  absl::MutexLock lock(&mutex_);
+  ++sums_.splits;
+}
+
+void SummingObserver::OnItemsWasted(int64_t items) {
+  absl::MutexLock lock(&mutex_);
+  sums_.wasted += items;
+}
+
+void SummingObserver::OnYield() {
+  absl::MutexLock lock(&mutex_);
+  ++sums_.yields;
+}
+
+void SummingObserver::OnBatchDone(Lane lane, int64_t items, int64_t tokens,
+                                  absl::Duration compute) {
+  absl::MutexLock lock(&mutex_);
+  ++sums_.lane_batches[static_cast<size_t>(lane)];
   ++sums_.batches;
   sums_.batch_items += items;
   sums_.batch_tokens += tokens;

@@ -1,8 +1,10 @@
 #ifndef LONGWAVE_TESTS_SERVER_BATCHING_PUPPET_H_
 #define LONGWAVE_TESTS_SERVER_BATCHING_PUPPET_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,7 +20,7 @@
 namespace longwave {
 
 // How an item ended.
-struct Ending {
+struct Ended {
   absl::Status status;
   ItemTiming timing;
   int times = 0;  // how often Done() was called
@@ -30,7 +32,7 @@ class Endings {
   void Add(const std::string& name, const absl::Status& status, const ItemTiming& timing);
 
   // Blocks until the item has ended.
-  Ending Await(const std::string& name);
+  Ended Await(const std::string& name);
 
   bool HasEnded(const std::string& name) const;
   size_t count() const;
@@ -40,7 +42,7 @@ class Endings {
 
  private:
   mutable absl::Mutex mutex_;
-  std::map<std::string, Ending> endings_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Ended> endings_ ABSL_GUARDED_BY(mutex_);
 };
 
 // An item with a name.
@@ -66,10 +68,19 @@ class PuppetExecutor final : public Executor {
  public:
   using Outcome = std::function<std::vector<absl::Status>(size_t items)>;
 
-  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items) override;
+  // A byte and a millisecond for each token.
+  int64_t EstimateMemory(const BatchSize& size) const override { return size.tokens; }
+  double PredictMilliseconds(int64_t tokens) const override { return static_cast<double>(tokens); }
+  bool shares_device() const override { return false; }
+  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override;
 
-  // Blocks until a batch is being computed; returns the names of its items.
-  std::vector<std::string> AwaitBatch();
+  // Blocks until `depth` batches are being computed, each in a gap of the one before; returns the
+  // names of the last one's items.
+  std::vector<std::string> AwaitBatch(size_t depth = 1);
+
+  // Lets the batch that is being computed reach a checkpoint; returns what Continue() said. Batches
+  // that start within it are to be awaited and ended by another thread meanwhile.
+  bool ReachCheckpoint();
 
   // Ends the batch that is being computed: well, or as `outcome` says (which may throw).
   void EndBatch();
@@ -79,9 +90,16 @@ class PuppetExecutor final : public Executor {
   int batches() const;
 
  private:
+  // Batches that are being computed, each within the one before; the last one is the one to steer.
+  struct Running {
+    std::vector<std::string> names;
+    std::optional<Outcome> outcome;
+    bool at_checkpoint = false;
+    std::optional<bool> continued;
+  };
+
   mutable absl::Mutex mutex_;
-  std::optional<std::vector<std::string>> running_ ABSL_GUARDED_BY(mutex_);
-  std::optional<Outcome> outcome_ ABSL_GUARDED_BY(mutex_);
+  std::list<Running> running_ ABSL_GUARDED_BY(mutex_);
   int batches_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
@@ -98,11 +116,22 @@ class SummingObserver final : public BatchObserver {
     int64_t batch_items = 0;
     int64_t batch_tokens = 0;
     absl::Duration compute;
+    std::array<int64_t, kLaneCount> lane_batches{};
+    std::array<int64_t, kRefusalCount> refused{};
+    std::array<int64_t, kDropCount> dropped{};
+    int64_t splits = 0;
+    int64_t wasted = 0;
+    int64_t yields = 0;
   };
 
   void OnQueueChange(int64_t tokens, int64_t items) override;
+  void OnRefused(Refusal reason) override;
   void OnItemDequeued(absl::Duration waited) override;
-  void OnBatchDone(int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnItemDropped(Drop reason) override;
+  void OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnBatchSplit() override;
+  void OnItemsWasted(int64_t items) override;
+  void OnYield() override;
 
   Sums sums() const;
 

@@ -63,6 +63,11 @@ TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
         "longwave_queue_duration_seconds_count{model=\"m\"}",
         "longwave_tokenize_duration_seconds_count{model=\"m\"}",
         "longwave_compute_duration_seconds_count{model=\"m\"}",
+        "longwave_batches_total{lane=\"short\",model=\"m\"}",
+        "longwave_batch_splits_total{model=\"m\"}", "longwave_yields_total{model=\"m\"}",
+        "longwave_refusals_total{model=\"m\",reason=\"queue_full\"}",
+        "longwave_dropped_inputs_total{model=\"m\",reason=\"cancelled\"}",
+        "longwave_wasted_inputs_total{model=\"m\"}",
         "longwave_queue_tokens{model=\"m\"}", "longwave_queue_inputs{model=\"m\"}",
         "longwave_requests_in_flight"}) {
     EXPECT_EQ(SeriesValue(scrape, series), 0) << series;
@@ -70,6 +75,20 @@ TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_model_info{device=\"cpu\",model=\"m\",version=\"3\"}"),
             1);
   EXPECT_THAT(scrape, HasSubstr("longwave_build_info{version=\""));
+}
+
+TEST(MetricsTest, CountsTheHeadsOfAnAlgorithm) {
+  Metrics metrics;
+  metrics.AddAttentionPlan("m", 3, 512, "direct", 4);
+  metrics.AddAttentionPlan("m", 3, 512, "direct", 2);
+  metrics.AddAttentionPlan("m", 3, 512, "structured", 6);
+  const std::string scrape = Scrape(metrics);
+  for (const auto& [algorithm, heads] : {std::pair{"direct", 6}, std::pair{"structured", 6}}) {
+    EXPECT_EQ(SeriesValue(scrape, absl::StrCat("longwave_model_attention_heads{algorithm=\"",
+                                               algorithm,
+                                               "\",model=\"m\",tokens=\"512\",version=\"3\"}")),
+              heads);
+  }
 }
 
 TEST(MetricsTest, VersionsOfAModelShareItsSeries) {
@@ -89,7 +108,12 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   model->OnTokenized(absl::Microseconds(20));
   model->OnItemDequeued(absl::Milliseconds(1));
   model->OnQueueChange(-70, -2);
-  model->OnBatchDone(2, 70, absl::Milliseconds(8));
+  model->OnBatchDone(Lane::kLong, 2, 70, absl::Milliseconds(8));
+  model->OnRefused(Refusal::kDeadline);
+  model->OnItemDropped(Drop::kExpired);
+  model->OnBatchSplit();
+  model->OnItemsWasted(3);
+  model->OnYield();
   model->OnInputsDone(absl::StatusCode::kOk, 2);
   model->OnRequestDone(Rpc::kEncode, absl::StatusCode::kOk, absl::Milliseconds(9));
   metrics.OnRequestEnd();
@@ -98,6 +122,14 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_queue_tokens{model=\"m\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_tokens_total{model=\"m\"}"), 70);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_sum{model=\"m\"}"), 2);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{lane=\"long\",model=\"m\"}"), 1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{lane=\"short\",model=\"m\"}"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_refusals_total{model=\"m\",reason=\"deadline\"}"), 1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_dropped_inputs_total{model=\"m\",reason=\"expired\"}"),
+            1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batch_splits_total{model=\"m\"}"), 1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_wasted_inputs_total{model=\"m\"}"), 3);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_yields_total{model=\"m\"}"), 1);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_bucket{model=\"m\",le=\"1\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_bucket{model=\"m\",le=\"2\"}"), 1);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_tokens_sum{model=\"m\"}"), 70);
@@ -112,6 +144,14 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_inputs_total{code=\"OK\",model=\"m\"}"), 2);
   EXPECT_EQ(SeriesValue(scrape, "longwave_requests_total{code=\"OK\",model=\"m\",rpc=\"Encode\"}"),
             1);
+}
+
+TEST(MetricsTest, MemoryIsShownByDevice) {
+  Metrics metrics;
+  metrics.AddMemory("cpu", 1000)(300);
+  const std::string scrape = Scrape(metrics);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_memory_budget_bytes{device=\"cpu\"}"), 1000);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_memory_reserved_bytes{device=\"cpu\"}"), 300);
 }
 
 TEST(MetricsTest, FailuresAreTimedToo) {

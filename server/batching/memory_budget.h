@@ -1,0 +1,85 @@
+#ifndef LONGWAVE_SERVER_BATCHING_MEMORY_BUDGET_H_
+#define LONGWAVE_SERVER_BATCHING_MEMORY_BUDGET_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace longwave {
+
+// Memory of one device that all who compute on it share. Thread-safe, never blocks.
+//
+// Who finds too little waits for it with a claim. Others may still take what is left, but only so
+// many times (max_bypass): then the oldest such claim comes first, so that no batch starves however
+// large it is.
+class MemoryBudget {
+ public:
+  static constexpr int kMaxBypass = 16;
+
+  // total: bytes; 0: no limit. max_bypass: reservations that may overtake a waiting claim.
+  // on_change: is told how much is reserved whenever that changes; must not block or call this.
+  explicit MemoryBudget(
+      int64_t total, int max_bypass = kMaxBypass,
+      std::function<void(int64_t)> on_change = [](int64_t) {})
+      : total_(total), max_bypass_(max_bypass), on_change_(std::move(on_change)) {}
+
+  MemoryBudget(const MemoryBudget&) = delete;
+  MemoryBudget& operator=(const MemoryBudget&) = delete;
+
+  // Takes `bytes`, at most total(); the claimant's waiting claim, if it has one, is served. False if
+  // there are not so many: then the claimant waits with this claim, in its old place, until it
+  // reserves or withdraws.
+  bool Reserve(const void* claimant, int64_t bytes);
+
+  // Takes more for a batch that the claimant has just reserved for, without counting as one that
+  // overtakes. False if there is too little; no claim is made.
+  bool Extend(const void* claimant, int64_t bytes);
+
+  // Gives up a claim; true if there was one. Somebody else may find more available afterwards.
+  bool Withdraw(const void* claimant);
+
+  void Release(int64_t bytes);
+
+  // Calls `listener` whenever Wake() is called, on that thread.
+  int AddListener(std::function<void()> listener);
+  // Returns when the listener is not being called any more. Not from within a listener.
+  void RemoveListener(int id);
+
+  // Tells everybody that there may be more available, after Release() or Withdraw(). Call it without
+  // holding a lock that a listener takes.
+  void Wake();
+
+  int64_t total() const { return total_; }
+  int64_t reserved() const;
+
+ private:
+  struct Claim {
+    const void* claimant;
+    int64_t bytes;
+    int bypassed = 0;
+  };
+
+  void Add(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int64_t AvailableTo(const void* claimant) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  const int64_t total_;
+  const int max_bypass_;
+  const std::function<void(int64_t)> on_change_;
+
+  mutable absl::Mutex mutex_;
+  int64_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::list<Claim> claims_ ABSL_GUARDED_BY(mutex_);  // oldest first
+
+  absl::Mutex listeners_mutex_;  // held while listeners are called
+  std::map<int, std::function<void()>> listeners_ ABSL_GUARDED_BY(listeners_mutex_);
+  int last_listener_ ABSL_GUARDED_BY(listeners_mutex_) = 0;
+};
+
+}  // namespace longwave
+
+#endif  // LONGWAVE_SERVER_BATCHING_MEMORY_BUDGET_H_

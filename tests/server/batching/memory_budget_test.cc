@@ -1,0 +1,77 @@
+#include "server/batching/memory_budget.h"
+
+#include <gtest/gtest.h>
+
+namespace longwave {
+namespace {
+
+const int kA = 0, kB = 0, kC = 0;
+
+TEST(MemoryBudgetTest, GrantsWhatThereIs) {
+  MemoryBudget budget(100);
+  EXPECT_TRUE(budget.Reserve(&kA, 60));
+  EXPECT_FALSE(budget.Reserve(&kB, 50));
+  EXPECT_TRUE(budget.Reserve(&kC, 40));
+  EXPECT_EQ(budget.reserved(), 100);
+  budget.Release(60);
+  EXPECT_TRUE(budget.Reserve(&kB, 50));
+  EXPECT_EQ(budget.reserved(), 90);
+}
+
+TEST(MemoryBudgetTest, TellsHowMuchIsReserved) {
+  int64_t told = 0;
+  MemoryBudget budget(100, 16, [&](int64_t reserved) { told = reserved; });
+  EXPECT_TRUE(budget.Reserve(&kA, 60));
+  EXPECT_TRUE(budget.Extend(&kA, 10));
+  EXPECT_EQ(told, 70);
+  budget.Release(70);
+  EXPECT_EQ(told, 0);
+}
+
+TEST(MemoryBudgetTest, WithoutALimitItOnlyCounts) {
+  MemoryBudget budget(0);
+  EXPECT_TRUE(budget.Reserve(&kA, int64_t{1} << 60));
+  EXPECT_TRUE(budget.Extend(&kA, 5));
+  EXPECT_EQ(budget.reserved(), (int64_t{1} << 60) + 5);
+}
+
+TEST(MemoryBudgetTest, ALargeClaimIsOvertakenOnlySoOften) {
+  MemoryBudget budget(100, /*max_bypass=*/3);
+  EXPECT_TRUE(budget.Reserve(&kA, 10));
+  EXPECT_FALSE(budget.Reserve(&kB, 100));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(budget.Reserve(&kC, 10));
+    budget.Release(10);
+  }
+  EXPECT_FALSE(budget.Reserve(&kC, 10));
+  EXPECT_FALSE(budget.Extend(&kC, 10));
+  budget.Release(10);
+  EXPECT_FALSE(budget.Reserve(&kC, 10));
+  EXPECT_TRUE(budget.Reserve(&kB, 100));
+  budget.Release(100);
+  EXPECT_TRUE(budget.Reserve(&kC, 10));
+}
+
+TEST(MemoryBudgetTest, AWithdrawnClaimIsInNobodysWay) {
+  MemoryBudget budget(100, /*max_bypass=*/0);
+  EXPECT_TRUE(budget.Reserve(&kA, 10));
+  EXPECT_FALSE(budget.Reserve(&kB, 100));
+  EXPECT_FALSE(budget.Reserve(&kC, 10));
+  EXPECT_TRUE(budget.Withdraw(&kB));
+  EXPECT_FALSE(budget.Withdraw(&kB));
+  EXPECT_TRUE(budget.Reserve(&kC, 10));
+}
+
+TEST(MemoryBudgetTest, ListenersHearOfChanges) {
+  MemoryBudget budget(100);
+  int heard = 0;
+  const int id = budget.AddListener([&] { ++heard; });
+  budget.Wake();
+  EXPECT_EQ(heard, 1);
+  budget.RemoveListener(id);
+  budget.Wake();
+  EXPECT_EQ(heard, 1);
+}
+
+}  // namespace
+}  // namespace longwave
