@@ -29,6 +29,7 @@ class Server:
                     "--listen=127.0.0.1:0",
                     "--metrics_listen=127.0.0.1:0",
                     f"--port_file={port_file}",
+                    "--device=cpu",  # unless the flags say otherwise
                     *flags,
                 ],
                 stdout=subprocess.PIPE,
