@@ -259,6 +259,12 @@ TEST_P(GpuTest, AFailedCaptureLeavesTheStreamUsable) {
     return absl::CancelledError("not now");
   });
   EXPECT_FALSE(refuses.ok());
+  const auto graph = stream_->Capture([&] {
+    x.add_(0);
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  ASSERT_TRUE((*graph)->Replay().ok());
   ASSERT_TRUE(stream_
                   ->Run([&] {
                     x.add_(1);

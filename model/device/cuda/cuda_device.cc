@@ -31,7 +31,8 @@ class CudaEvent final : public Event {
   // May throw c10::Error, as every constructor here.
   explicit CudaEvent(const c10::cuda::CUDAStream& stream) {
     const c10::cuda::CUDAGuard guard(stream.device_index());
-    C10_CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming));
+    C10_CUDA_CHECK(
+        cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync));
     C10_CUDA_CHECK(cudaEventRecord(event_, stream));
   }
   ~CudaEvent() override { C10_CUDA_CHECK_WARN(cudaEventDestroy(event_)); }
@@ -43,7 +44,11 @@ class CudaEvent final : public Event {
     return false;
   }
 
+  // Asks for a while, which answers soonest, then sleeps, which leaves the core to others.
   absl::Status Wait() const override {
+    for (int i = 0; i < kQueries; ++i) {
+      if (Done()) break;
+    }
     return GuardTorch([&] {
       C10_CUDA_CHECK(cudaEventSynchronize(event_));
       return absl::OkStatus();
@@ -51,17 +56,25 @@ class CudaEvent final : public Event {
   }
 
  private:
+  static constexpr int kQueries = 2000;  // of half a microsecond or more each
+
   cudaEvent_t event_ = nullptr;
+};
+
+// The memory that the graphs of a stream share. Once no graph is left, LibTorch takes its name for
+// used up.
+struct GraphPool {
+  const at::MempoolId_t id = at::cuda::graph_pool_handle();
 };
 
 class CudaGraph final : public Graph {
  public:
-  CudaGraph(const c10::cuda::CUDAStream& stream, at::MempoolId_t pool,
+  CudaGraph(const c10::cuda::CUDAStream& stream, std::shared_ptr<GraphPool> pool,
             const std::function<absl::Status()>& launch)
-      : stream_(stream) {
+      : stream_(stream), pool_(std::move(pool)) {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     // Other threads may allocate, copy and wait meanwhile: only this one is watched.
-    graph_.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+    graph_.capture_begin(pool_->id, cudaStreamCaptureModeThreadLocal);
     absl::Status status;
     try {
       status = launch();
@@ -85,27 +98,29 @@ class CudaGraph final : public Graph {
   }
 
  private:
-  // The stream must leave the capture whatever went wrong in it.
+  // The stream and the allocators must leave the capture whatever went wrong in it.
   void EndFailedCapture() {
     try {
       graph_.capture_end();
+      return;
     } catch (const c10::Error&) {
       (void)cudaGetLastError();
+    }
+    try {  // what an end that failed has left out
+      allocator::endAllocateToPool(stream_.device_index(), pool_->id);
+      at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool_->id);
+    } catch (const c10::Error&) {
     }
   }
 
   const c10::cuda::CUDAStream stream_;
+  const std::shared_ptr<GraphPool> pool_;
   at::cuda::CUDAGraph graph_;
 };
 
 class CudaStream final : public Stream {
  public:
-  explicit CudaStream(const c10::cuda::CUDAStream& stream)
-      : stream_(stream), graph_pool_(at::cuda::graph_pool_handle()) {
-    // The pool must outlive graphs that come and go.
-    allocator::createOrIncrefPool(stream_.device_index(), graph_pool_);
-  }
-  ~CudaStream() override { allocator::releasePool(stream_.device_index(), graph_pool_); }
+  explicit CudaStream(const c10::cuda::CUDAStream& stream) : stream_(stream) {}
 
   absl::Status Run(absl::FunctionRef<absl::Status()> launch) override {
     return GuardTorch([&] {
@@ -117,7 +132,9 @@ class CudaStream final : public Stream {
   absl::StatusOr<std::unique_ptr<Graph>> Capture(std::function<absl::Status()> launch) override {
     std::unique_ptr<Graph> graph;
     const absl::Status status = GuardTorch([&] {
-      graph = std::make_unique<CudaGraph>(stream_, graph_pool_, launch);
+      std::shared_ptr<GraphPool> pool = graph_pool_.lock();
+      if (pool == nullptr) graph_pool_ = pool = std::make_shared<GraphPool>();
+      graph = std::make_unique<CudaGraph>(stream_, std::move(pool), launch);
       return absl::OkStatus();
     });
     if (!status.ok()) return status;
@@ -143,7 +160,7 @@ class CudaStream final : public Stream {
 
  private:
   const c10::cuda::CUDAStream stream_;
-  const at::MempoolId_t graph_pool_;
+  std::weak_ptr<GraphPool> graph_pool_;  // of the graphs that are left
 };
 
 class CudaPinnedBuffer final : public PinnedBuffer {
