@@ -1,0 +1,160 @@
+"""What is there on GPUs only: the kernels' own tilings, repair on the device, graphs, equality from run to run."""
+
+import pytest
+import torch
+from operators import RelativeBias, error
+from test_structure import TABLES
+from tolerances import PROMISE
+
+pytestmark = pytest.mark.gpu
+
+HEADS, SIZE = 2, 64  # what the tensor cores' kernels take
+prepared_op = torch.ops.longwave.rpe_attention.prepared
+FAST = ["structured", "low_rank", "direct", "fft", "auto"]
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def problem(n, dtype, seed=0, size=SIZE, features=SIZE, value_dim=SIZE, scale=1.0):
+    """q, k, v [1, n, heads, ...] of a dtype and W on the GPU."""
+    generator = torch.Generator("cuda").manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, device="cuda")
+
+    q, k, v = (normal(1, n, HEADS, s).to(dtype) for s in (size, size, value_dim))
+    return q, k, v, scale * normal(features, size)
+
+
+def prepare(table, n, causal=False):
+    return RelativeBias(TABLES[table](n).float().contiguous(), "prf", causal, 0, 1e-5)
+
+
+def exact(q, k, v, w, bias, **options):
+    return prepared_op(q.double(), k.double(), v.double(), w, bias, algorithm="reference", **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_in_every_precision(table, causal, dtype):
+    for n in (1, 64, 127, 129, 257, 700, 1400):
+        bias = prepare(table, n, causal)
+        q, k, v, w = problem(n, dtype, seed=n)
+        expected = exact(q, k, v, w, bias, causal=causal)
+        for algorithm in FAST:
+            try:
+                out = prepared_op(q, k, v, w, bias, causal=causal, algorithm=algorithm)
+            except ValueError as refusal:
+                assert algorithm not in ("auto", "direct") and algorithm in str(refusal)
+                continue
+            assert out.dtype == dtype
+            assert error(out, expected, v) <= PROMISE[dtype], (algorithm, n)
+
+
+@pytest.mark.parametrize("size, features, value_dim", [(64, 64, 64), (40, 24, 48), (64, 33, 16), (128, 32, 128), (20, 10, 5)])
+def test_head_sizes(size, features, value_dim):
+    n = 900
+    bias = prepare("clipped", n)
+    for dtype in (torch.bfloat16, torch.float32):
+        q, k, v, w = problem(n, dtype, size=size, features=features, value_dim=value_dim, scale=size**-0.5 * 8)
+        expected = exact(q, k, v, w, bias)
+        for algorithm in ("structured", "direct", "auto"):
+            assert error(prepared_op(q, k, v, w, bias, algorithm=algorithm), expected, v) <= PROMISE[dtype], algorithm
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("algorithm", ["auto", "structured", "direct"])
+def test_packed_sequences_do_not_see_each_other(algorithm, dtype):
+    lengths = [700, 0, 641, 1024, 0, 1300]
+    if algorithm != "structured":  # which refuses where nothing is far
+        lengths += [1, 0, 64, 129, 3]
+    tokens = sum(lengths)
+    q, k, v, w = (x[0] if x.dim() == 4 else x for x in problem(tokens, dtype))
+    v[:700] = torch.inf  # of another sequence: must not leak
+    bias = prepare("clipped", 1300)
+    offsets = torch.tensor([0, *lengths], device="cuda").cumsum(0).to(torch.int32)
+    out = prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=lengths, algorithm=algorithm)
+    begin = 700
+    for length in lengths[1:]:
+        part = slice(begin, begin + length)
+        begin += length
+        if length == 0:
+            continue
+        alone = [x[None, part] for x in (q, k, v)]
+        assert error(out[None, part], exact(*alone, w, bias), alone[2]) <= PROMISE[dtype], length
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("w_scale, scale", [(6.0, 1.0), (1.0, 9.0)])
+def test_rows_are_repaired_where_features_leave_the_certified_range(dtype, w_scale, scale):
+    n = 600
+    bias = prepare("clipped", n)
+    q, k, v, w = problem(n, dtype, scale=w_scale)
+    k[:, 0] = 10 * w[0]
+    expected = exact(q, k, v, w, bias, scale=scale)
+    for algorithm in ("auto", "structured"):
+        try:
+            out = prepared_op(q, k, v, w, bias, scale=scale, algorithm=algorithm)
+        except ValueError as refusal:
+            assert algorithm == "structured" and "exp" in str(refusal)
+            continue
+        assert error(out, expected, v) <= PROMISE[dtype], algorithm
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("table", ["clipped", "alibi", "log distance", "noise 0.5"])
+def test_runs_are_equal_bit_by_bit(table, algorithm):
+    bias = prepare(table, 1500)
+    q, k, v, w = problem(1500, torch.bfloat16)
+    try:
+        first = prepared_op(q, k, v, w, bias, algorithm=algorithm)
+    except ValueError as refusal:
+        pytest.skip(str(refusal))
+    for _ in range(3):
+        torch.full((1 << 24,), torch.nan, device="cuda")  # memory that the next call may get
+        assert torch.equal(prepared_op(q, k, v, w, bias, algorithm=algorithm), first)
+
+
+def test_a_graph_is_replayed_with_other_inputs_and_lengths():
+    tokens, longest = 1800, 1024
+    bias = prepare("clipped", longest)
+    q, k, v, w = (x[0] if x.dim() == 4 else x for x in problem(tokens, torch.bfloat16))
+    offsets = torch.tensor([0, longest, tokens], dtype=torch.int32, device="cuda")
+
+    def run():
+        return prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=[longest, tokens - longest])
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        run()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run()
+    for lengths in ([900, 900], [776, 1024]):
+        for x, new in zip((q, k, v), problem(tokens, torch.bfloat16, seed=lengths[0])):
+            x.copy_(new[0])
+        offsets.copy_(torch.tensor([0, lengths[0], tokens], dtype=torch.int32))
+        graph.replay()
+        assert torch.equal(out, prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=lengths))
+
+
+def test_the_table_may_lie_on_either_device():
+    q, k, v, w = problem(100, torch.float32)
+    table = TABLES["noise 0.5"](100).float().contiguous()
+    on_host = torch.ops.longwave.rpe_attention(q, k, v, w, table)
+    assert torch.equal(on_host, torch.ops.longwave.rpe_attention(q, k, v, w, table.cuda()))
+
+
+def test_tensors_of_two_devices_are_an_error():
+    q, k, v, w = problem(10, torch.float32)
+    bias = prepare("noise 0.5", 10)
+    with pytest.raises(ValueError, match="projection: found device cpu, expected q's cuda:0"):
+        prepared_op(q, k, v, w.cpu(), bias)
+    with pytest.raises(ValueError, match="seqlens: found 11 tokens in all, expected q's 10"):
+        prepared_op(q[0], k[0], v[0], w, bias, cu_seqlens=torch.tensor([0, 10], dtype=torch.int32, device="cuda"), seqlens=[11])
