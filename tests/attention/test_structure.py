@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -198,3 +201,36 @@ def test_longer_than_the_table():
         q, k, v, w = inputs(1, n)
         expected = reference.rpe_attention(*doubles(q, k, v, w, bias))
         assert error(attend(q, k, v, w, bias), expected, v) <= PROMISE[torch.float32], table
+
+
+# Peak memory in bytes and the error of a few rows, of one head of a million tokens in a process of its own.
+A_MILLION_TOKENS = """
+import json, resource, sys
+import torch
+from operators import attend
+n, reach = 1 << 20, 128
+generator = torch.Generator().manual_seed(0)
+q, k, v = (torch.randn(1, n, 1, 64, generator=generator) for _ in range(3))
+w, bias = torch.randn(64, 64, generator=generator), torch.randn(1, 2 * reach + 1, generator=generator)
+with torch.no_grad():
+    out = attend(q, k, v, w, bias)[0, :, 0]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+q, k, v = q[0, :, 0], k[0, :, 0], v[0, :, 0]
+features = lambda x: torch.exp(torch.nn.functional.normalize(x.double(), dim=-1) @ w.double().T)
+rows = [0, 127, n // 3, n - 1]
+weights = torch.cat([features(q[rows]) @ features(part).T for part in k.split(1 << 16)], 1)
+for row, weight in zip(rows, weights):
+    distance = (torch.arange(n) - row).clamp(-reach, reach)
+    weight *= torch.exp(bias[0, distance + reach].double())
+exact = sum(w @ part.double() for w, part in zip(weights.split(1 << 16, 1), v.split(1 << 16))) / weights.sum(1, keepdim=True)
+print(json.dumps([peak, ((out[rows].double() - exact).abs().amax(0) / v.abs().amax(0)).max().item()]))
+"""
+
+
+def test_a_million_tokens_fit_in_two_gigabytes():
+    path = [os.path.dirname(os.path.abspath(__file__)), os.environ.get("PYTHONPATH", "")]
+    ran = subprocess.run([sys.executable, "-c", A_MILLION_TOKENS], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)})
+    peak, largest_error = json.loads(ran.stdout)
+    assert peak < 2e9
+    assert largest_error <= ROUNDING

@@ -46,18 +46,24 @@ std::vector<double> Expand(const std::vector<double>& functions,
   return sum;
 }
 
+// In falling order.
 std::vector<double> LeadingEigenvectors(const at::Tensor& gram, int rank) {
   const at::Tensor vectors = std::get<1>(at::linalg_eigh(gram));  // ascending, in columns
-  const at::Tensor leading = vectors.narrow(1, kChunk - rank, rank).t().contiguous();
+  const at::Tensor leading = vectors.narrow(1, kChunk - rank, rank).t().flip(0).contiguous();
   return {leading.const_data_ptr<double>(), leading.const_data_ptr<double>() + rank * kChunk};
 }
 
 }  // namespace
 
+ChunkBasis ChunkBasis::Leading(int count) const {
+  return {count,
+          {keys.begin(), keys.begin() + count * kChunk},
+          {queries.begin(), queries.begin() + count * kChunk}};
+}
+
 TermFactors::TermFactors(const FarTerm& term) {
-  amplitude =
-      std::exp(term.log_amplitude -
-               term.rate * static_cast<double>(term.nearest() * kChunk - (kChunk - 1)));
+  amplitude = std::exp(term.log_amplitude -
+                       term.rate * static_cast<double>(term.nearest() * kChunk - (kChunk - 1)));
   for (int p = 0; p < kChunk; ++p) {
     key.push_back(std::exp(-term.rate * (term.left() ? kChunk - 1 - p : p)));
     query.push_back(std::exp(-term.rate * (term.left() ? p : kChunk - 1 - p)));
@@ -120,8 +126,8 @@ double ProjectionError(const ChunkBasis& basis, const std::vector<FarTerm>& term
     std::vector<double> weight;  // of each term at this offset
     double bound = 0.0, smallest = 0.0;
     for (size_t r = 0; r < terms.size(); ++r) {
-      weight.push_back(amplitude[r] * std::exp(-terms[r].rate * static_cast<double>(
-                                                                    (offset - nearest) * kChunk)));
+      weight.push_back(amplitude[r] *
+                       std::exp(-terms[r].rate * static_cast<double>((offset - nearest) * kChunk)));
       bound += weight[r] * error[r];
       smallest += weight[r] * std::exp(-terms[r].rate * (2 * kChunk - 2));
     }

@@ -9,15 +9,19 @@
 namespace longwave::attention {
 
 // Few functions of the place in a chunk that all exponentials of a smooth far field are made of:
-// seen from some chunks away, a chunk's keys differ in few ways. Orthonormal.
+// seen from some chunks away, a chunk's keys differ in few ways. Orthonormal, the most important
+// first.
 struct ChunkBasis {
   int rank = 0;
   std::vector<double> keys;     // [rank][kChunk]
   std::vector<double> queries;  // [rank][kChunk]
+
+  // The `count` most important functions.
+  ChunkBasis Leading(int count) const;
 };
 
-// What exp(-rate |t|) of a term comes to between place i of a query chunk and place j of the nearest
-// key chunk that the term covers: amplitude * query[i] * key[j], factors at most 1.
+// What exp(-rate |t|) of a term comes to between place i of a query chunk and place j of the
+// nearest key chunk that the term covers: amplitude * query[i] * key[j], factors at most 1.
 struct TermFactors {
   explicit TermFactors(const FarTerm& term);
   double amplitude = 0.0;
@@ -33,9 +37,9 @@ std::vector<double> Project(const std::vector<double>& functions, int rank,
 // their begin.
 ChunkBasis FindChunkBasis(const std::vector<FarTerm>& terms, int rank);
 
-// A bound on the relative error of the sum of `terms`, all on one side and with one begin, when their
-// factors are replaced by their projections, over all chunk offsets up to `last` (counted away from
-// the query).
+// A bound on the relative error of the sum of `terms`, all on one side and with one begin, when
+// their factors are replaced by their projections, over all chunk offsets up to `last` (counted
+// away from the query).
 double ProjectionError(const ChunkBasis& basis, const std::vector<FarTerm>& terms, int64_t last);
 
 }  // namespace longwave::attention

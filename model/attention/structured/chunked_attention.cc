@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "model/attention/checkpoint.h"
 #include "model/attention/structured/aligned.h"
@@ -32,21 +33,38 @@ void For(Threading threading, int64_t count, int64_t grain,
   }
 }
 
+// Sequences of more chunks make the features of their keys a second time rather than keep them: 11%
+// more work for half of the memory.
+constexpr int64_t kKeptChunks = 2048;
+
+// The farthest direct tile of a sequence of so many chunks.
+int64_t Reach(const TableStructure& structure, int64_t chunks) {
+  int64_t reach = 0;
+  for (const int64_t offset : structure.direct)
+    if (std::abs(offset) < chunks) reach = std::max(reach, std::abs(offset));
+  return reach;
+}
+
+bool KeepsKeys(const TableStructure& structure, int64_t chunks) {
+  return chunks <= kKeptChunks || 4 * Reach(structure, chunks) > kKeptChunks;
+}
+
 // Where a head's arrays lie in its workspace.
 struct Layout {
   std::size_t phi_k, values, states, total;
 
-  Layout(const ChunkShape& shape, int64_t states_per_chunk, int64_t tokens) {
+  Layout(const ChunkShape& shape, const TableStructure& structure, int64_t tokens) {
     const std::size_t chunks = static_cast<std::size_t>((tokens + kChunk - 1) / kChunk);
+    const std::size_t kept = KeepsKeys(structure, static_cast<int64_t>(chunks)) ? chunks : 0;
     std::size_t next = 0;
     const auto take = [&next](std::size_t floats) {
       const std::size_t begin = next;
       next += Aligned(floats);
       return begin;
     };
-    phi_k = take(chunks * shape.features_pad * kChunk);
-    values = take(chunks * kChunk * shape.value_pad);
-    states = take(chunks * states_per_chunk * shape.state_size());
+    phi_k = take(kept * shape.features_pad * kChunk);
+    values = take(kept * kChunk * shape.value_pad);
+    states = take(chunks * static_cast<std::size_t>(structure.States(tokens)) * shape.state_size());
     total = next;
   }
 };
@@ -71,6 +89,30 @@ class ThreadTiles {
   AlignedFloats storage_;
 };
 
+// Features and values of the key chunks around a query chunk that moves on.
+class KeyWindow {
+ public:
+  KeyWindow(const ChunkShape& shape, int64_t reach)
+      : phi_size_(static_cast<std::size_t>(shape.features_pad) * kChunk),
+        size_(phi_size_ + static_cast<std::size_t>(shape.value_pad) * kChunk),
+        holds_(2 * reach + 1, -1),
+        storage_(holds_.size() * size_) {}
+
+  float* Phi(int64_t chunk) const { return storage_.data() + Slot(chunk) * size_; }
+  float* Values(int64_t chunk) const { return Phi(chunk) + phi_size_; }
+
+  // Whether the chunk is missing; the caller then fills it.
+  bool Claim(int64_t chunk) { return std::exchange(holds_[Slot(chunk)], chunk) != chunk; }
+
+ private:
+  std::size_t Slot(int64_t chunk) const { return static_cast<std::size_t>(chunk) % holds_.size(); }
+
+  const std::size_t phi_size_;
+  const std::size_t size_;
+  std::vector<int64_t> holds_;
+  AlignedFloats storage_;
+};
+
 // The passes over one head.
 class Passes {
  public:
@@ -85,7 +127,8 @@ class Passes {
         threading_(threading),
         chunks_((input.tokens + kChunk - 1) / kChunk),
         far_(head.far_field().Within(chunks_)),
-        layout_(shape, far_.states, input.tokens),
+        keeps_keys_(KeepsKeys(head.structure(), chunks_)),
+        layout_(shape, head.structure(), input.tokens),
         base_(workspace.Get(layout_.total)),
         factors_(ValueFactors()),
         smallest_(1e7F * 1e-36F * static_cast<float>(input.tokens) *
@@ -130,18 +173,36 @@ class Passes {
     return largest;
   }
 
+  // Of one state, [kChunk]; null where all are 1.
+  const float* Factors(const std::vector<float>& factors, int state) const {
+    const float* const first = factors.data() + state * kChunk;
+    return std::all_of(first, first + kChunk, [](float factor) { return factor == 1.0F; }) ? nullptr
+                                                                                           : first;
+  }
+
+  void LoadKeys(int64_t c, float* scratch, float* phi, float* values) const {
+    KeyFeatures(shape_, scale_, Key(c), input_.k_stride, Rows(c), projection_.rows(), scratch, phi);
+    PackValues(shape_, input_.v + c * kChunk * input_.v_stride, input_.v_stride, Rows(c),
+               factors_.data(), values);
+  }
+
+  // A window for a thread; one chunk wide where all keys are kept and nobody uses it.
+  KeyWindow MakeWindow() const {
+    return KeyWindow(shape_, keeps_keys_ ? 0 : Reach(head_.structure(), chunks_));
+  }
+
   // Features, values and states of the key chunks.
   void Keys() {
+    if (far_.states == 0 && !keeps_keys_) return;
     For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
+      const KeyWindow window(shape_, 0);
       for (int64_t c = begin; c < end; ++c) {
-        KeyFeatures(shape_, scale_, Key(c), input_.k_stride, Rows(c), projection_.rows(),
-                    tiles.scratch, PhiK(c));
-        PackValues(shape_, input_.v + c * kChunk * input_.v_stride, input_.v_stride, Rows(c),
-                   factors_.data(), Values(c));
+        float* const phi = keeps_keys_ ? PhiK(c) : window.Phi(c);
+        float* const values = keeps_keys_ ? Values(c) : window.Values(c);
+        LoadKeys(c, tiles.scratch, phi, values);
         for (int s = 0; s < far_.states; ++s)
-          ChunkState(shape_, PhiK(c), Values(c), far_.key_factors.data() + s * kChunk,
-                     tiles.scratch, State(c, s));
+          ChunkState(shape_, phi, values, Factors(far_.key_factors, s), tiles.scratch, State(c, s));
       }
     });
   }
@@ -161,26 +222,31 @@ class Passes {
   void Queries() {
     For(threading_, chunks_, 4, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
+      KeyWindow window = MakeWindow();
       for (int64_t c = begin; c < end; ++c) {
         QueryFeatures(shape_, scale_, input_.q + c * kChunk * input_.q_stride, input_.q_stride,
                       Rows(c), projection_.columns(), tiles.scratch, tiles.phi_q);
         std::fill_n(tiles.out, kChunk * shape_.value_pad, 0.0F);
         std::fill_n(tiles.den, kChunk, 0.0F);
-        DirectTiles(c, tiles.phi_q, tiles.scratch, tiles.out, tiles.den);
+        DirectTiles(c, tiles, window);
         for (int s = 0; s < far_.states; ++s)
-          FarProduct(shape_, tiles.phi_q, State(c, s), far_.query_factors.data() + s * kChunk,
-                     tiles.out, tiles.den);
+          FarProduct(shape_, tiles.phi_q, State(c, s), Factors(far_.query_factors, s), tiles.out,
+                     tiles.den);
         Write(c, tiles.out, tiles.den);
       }
     });
   }
 
-  void DirectTiles(int64_t c, const float* phi_q, float* scratch, float* out, float* den) const {
-    const auto tile = [&](int64_t key) {
-      NearTile(shape_, phi_q, PhiK(key), Values(key), head_.Tile(key - c), scratch, out, den);
-    };
-    for (const int64_t offset : head_.structure().direct)
-      if (c + offset >= 0 && c + offset < chunks_) tile(c + offset);
+  void DirectTiles(int64_t c, const ThreadTiles& tiles, KeyWindow& window) const {
+    for (const int64_t offset : head_.structure().direct) {
+      const int64_t key = c + offset;
+      if (key < 0 || key >= chunks_) continue;
+      if (!keeps_keys_ && window.Claim(key))
+        LoadKeys(key, tiles.scratch, window.Phi(key), window.Values(key));
+      NearTile(shape_, tiles.phi_q, keeps_keys_ ? PhiK(key) : window.Phi(key),
+               keeps_keys_ ? Values(key) : window.Values(key), head_.Tile(offset), tiles.scratch,
+               tiles.out, tiles.den);
+    }
   }
 
   void Write(int64_t c, const float* out, const float* den) {
@@ -201,6 +267,7 @@ class Passes {
   const Threading threading_;
   const int64_t chunks_;
   const FarField far_;
+  const bool keeps_keys_;
   const Layout layout_;
   float* const base_;
   const std::vector<float> factors_;
@@ -241,7 +308,7 @@ bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjecti
 
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,
                             int64_t tokens) {
-  return Layout(shape, structure.States(tokens), tokens).total;
+  return Layout(shape, structure, tokens).total;
 }
 
 }  // namespace longwave::attention

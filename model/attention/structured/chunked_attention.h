@@ -53,8 +53,8 @@ class Workspace {
 enum class Threading { kSerial, kParallel };
 
 // Linear-time attention of one head by the structure of its table: direct tiles, and a far field of
-// chunk states that scans carry from keys to queries. prf features of normalised tokens times `scale`
-// only; their exponents must stay within kMaxExponent.
+// chunk states that scans carry from keys to queries. prf features of normalised tokens times
+// `scale` only; their exponents must stay within kMaxExponent.
 //
 // Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in
 // `workspace`. Returns false, with `out` unusable, when a row's denominator is not far inside

@@ -56,15 +56,27 @@ void FarField::AddState(const std::vector<double>& key, const std::vector<double
 void FarField::AddConstants(const std::vector<FarTerm>& terms) {
   const std::vector<double> ones(kChunk, 1.0);
   for (const FarTerm& term : terms)
-    scans.push_back({term.left(), term.nearest(), term.beyond(), states, 1, {0.0},
-                     {static_cast<float>(std::exp(term.log_amplitude))}, {1.0F}});
+    scans.push_back({term.left(),
+                     term.nearest(),
+                     term.beyond(),
+                     states,
+                     1,
+                     {0.0},
+                     {static_cast<float>(std::exp(term.log_amplitude))},
+                     {1.0F}});
   AddState(ones, ones);
 }
 
 void FarField::AddAlone(const FarTerm& term) {
   const TermFactors factors(term);
-  scans.push_back({term.left(), term.nearest(), term.beyond(), states, 1, {term.rate * kChunk},
-                   {static_cast<float>(factors.amplitude)}, {1.0F}});
+  scans.push_back({term.left(),
+                   term.nearest(),
+                   term.beyond(),
+                   states,
+                   1,
+                   {term.rate * kChunk},
+                   {static_cast<float>(factors.amplitude)},
+                   {1.0F}});
   AddState(factors.key, factors.query);
 }
 
@@ -83,8 +95,7 @@ void FarField::AddSmooth(const std::vector<FarTerm>& terms, const ChunkBasis& ba
       for (const double in : Project(basis.keys, rank, factors.key))
         scan.in.push_back(static_cast<float>(factors.amplitude * in));
       const std::vector<double> out = Project(basis.queries, rank, factors.query);
-      for (int k = 0; k < rank; ++k)
-        scan.out[k * group.size() + r] = static_cast<float>(out[k]);
+      for (int k = 0; k < rank; ++k) scan.out[k * group.size() + r] = static_cast<float>(out[k]);
     }
     scans.push_back(std::move(scan));
   }

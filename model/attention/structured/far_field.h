@@ -10,9 +10,9 @@
 namespace longwave::attention {
 
 // How a table's far terms are computed: every key chunk keeps a few states, sums of phi v^T with a
-// factor by place in the chunk; scans carry them to the query chunks; there the states are multiplied
-// with the queries, again with a factor by place. All constants share one state, an exponential that
-// stands alone has its own, smooth terms share a basis.
+// factor by place in the chunk; scans carry them to the query chunks; there the states are
+// multiplied with the queries, again with a factor by place. All constants share one state, an
+// exponential that stands alone has its own, smooth terms share a basis.
 struct FarField {
   int states = 0;
   std::vector<float> key_factors;    // [states][kChunk]

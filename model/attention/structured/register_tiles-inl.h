@@ -1,7 +1,6 @@
 // Small dense products on vectors, one copy per instruction set (Highway). Include after
 // hwy/highway.h, inside no namespace.
-#if defined(LONGWAVE_MODEL_ATTENTION_STRUCTURED_REGISTER_TILES_INL_H_) == \
-    defined(HWY_TARGET_TOGGLE)
+#if defined(LONGWAVE_MODEL_ATTENTION_STRUCTURED_REGISTER_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LONGWAVE_MODEL_ATTENTION_STRUCTURED_REGISTER_TILES_INL_H_
 #undef LONGWAVE_MODEL_ATTENTION_STRUCTURED_REGISTER_TILES_INL_H_
 #else

@@ -8,8 +8,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "model/attention/structured/state_scan.cc"
-#include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/cache_control.h"
+#include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
 // after highway.h
 #include "model/attention/structured/register_tiles-inl.h"
@@ -54,14 +54,19 @@ class Sweep {
 
   void Reset() { std::fill_n(sums_, static_cast<size_t>(scan_.rates()) * width_, 0.0); }
 
-  // Takes the states of a key chunk in; null: a chunk outside the sequence. growth, weight: per rate.
+  // Takes the states of a key chunk in; null: a chunk outside the sequence. growth, weight: per
+  // rate.
   void Take(const float* states, size_t size, const double* growth, const double* weight) {
     if (states == nullptr) {
       std::fill_n(input_, static_cast<size_t>(scan_.rates()) * width_, 0.0F);
     } else {
-      PlainProduct product{scan_.in.data(), static_cast<size_t>(scan_.states),
-                           states,          size,
-                           static_cast<size_t>(scan_.states), input_, static_cast<size_t>(width_)};
+      PlainProduct product{scan_.in.data(),
+                           static_cast<size_t>(scan_.states),
+                           states,
+                           size,
+                           static_cast<size_t>(scan_.states),
+                           input_,
+                           static_cast<size_t>(width_)};
       ForRegisterTiles(scan_.rates(), width_, product);
     }
     for (int r = 0; r < scan_.rates(); ++r)
@@ -71,10 +76,10 @@ class Sweep {
 
   // Adds what the sums give a query chunk to its states, [states][width].
   void Give(float* target) const {
-    AddingProduct product{{scan_.out.data(), static_cast<size_t>(scan_.rates()), values_,
-                           static_cast<size_t>(width_), static_cast<size_t>(scan_.rates()), target,
-                           static_cast<size_t>(width_)},
-                          nullptr};
+    AddingProduct product{
+        {scan_.out.data(), static_cast<size_t>(scan_.rates()), values_, static_cast<size_t>(width_),
+         static_cast<size_t>(scan_.rates()), target, static_cast<size_t>(width_)},
+        nullptr};
     ForRegisterTiles(scan_.states, width_, product);
   }
 

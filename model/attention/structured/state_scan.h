@@ -17,8 +17,8 @@ namespace longwave::attention {
 // (b - D, on the left). The factors are float32, the running sums float64.
 struct Scan {
   bool left = false;
-  int64_t begin = 1;         // chunks from the query, at least 1
-  int64_t end = 0;           // kOpen: to the end of the sequence
+  int64_t begin = 1;  // chunks from the query, at least 1
+  int64_t end = 0;    // kOpen: to the end of the sequence
   int first_state = 0;
   int states = 0;
   std::vector<double> decay;  // [rates], per chunk, >= 0

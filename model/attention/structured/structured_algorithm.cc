@@ -105,7 +105,8 @@ class ChunkedAlgorithm final : public Algorithm {
     const double states = static_cast<double>(structure.States(shape.length));
     const double per_token =
         2 * kChunk * static_cast<double>(structure.DirectTiles(shape.length)) * (m + e) +
-        states * 4 * m * e + 4 * d * m;
+        states * 4 * m * e + 4 * d * m +
+        static_cast<double>(structure.ScanWork(shape.length)) * m * e / kChunk;
     const double chunks = std::ceil(static_cast<double>(shape.length) / kChunk);
     const double ms = per_token * chunks * kChunk / kFlopPerMillisecond / shape.threads;
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),

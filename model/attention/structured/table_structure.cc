@@ -153,8 +153,8 @@ void CutIntoRuns(const std::vector<TileRange>& tiles, const StructureOptions& op
 
 // Where a side's decay ends: at the table's edge, at a constant, or where nothing matters any more.
 struct DecayRange {
-  int64_t end = 0;     // first offset of its last tiles, which may hold the kink; kOpen: at the edge
-  int64_t last = 0;    // last distance before those tiles
+  int64_t end = 0;   // first offset of its last tiles, which may hold the kink; kOpen: at the edge
+  int64_t last = 0;  // last distance before those tiles
   double least = 0.0;  // the smallest weight from there on that must keep its value
 };
 
@@ -179,8 +179,8 @@ DecayRange FindDecayRange(const Side& side, const std::vector<TileRange>& tiles,
   return {end, LastDistance(end - 1), std::exp(least)};
 }
 
-// Gives decaying terms from `begin` on their range, with direct tiles around it and what the runs say
-// of the rest.
+// Gives decaying terms from `begin` on their range, with direct tiles around it and what the runs
+// say of the rest.
 void PutDecay(std::vector<FarTerm> terms, int64_t begin, const DecayRange& range,
               const SideStructure& runs, SideStructure& out) {
   for (int64_t offset = 1; offset < begin; ++offset) out.direct.push_back(offset);
@@ -319,16 +319,17 @@ double LargestFinite(const float* bias, int64_t length) {
   return largest;
 }
 
-// The basis of least rank that keeps the table's smooth terms within the relative error. False: none
-// does.
+// The basis of least rank that keeps the table's smooth terms within the relative error. False:
+// none does.
 bool FindBasis(const StructureOptions& options, int64_t length, TableStructure& table) {
   std::vector<FarTerm> smooth;
   for (const FarTerm& term : table.terms)
     if (term.smooth) smooth.push_back(term);
   if (smooth.empty()) return true;
   const int64_t edge = (length - 1) / kChunk + 1;
+  const ChunkBasis best = FindChunkBasis(smooth, options.max_rank);
   for (int rank = 2; rank <= options.max_rank; ++rank) {
-    ChunkBasis basis = FindChunkBasis(smooth, rank);
+    ChunkBasis basis = best.Leading(rank);
     double error = 0.0;
     for (const bool left : {true, false}) {
       std::vector<FarTerm> side;
@@ -413,6 +414,18 @@ int64_t TableStructure::States(int64_t n) const {
     }
   }
   return alone + (constants ? 1 : 0) + (smooth ? basis.rank : 0);
+}
+
+int64_t TableStructure::ScanWork(int64_t n) const {
+  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  int64_t work = 0;
+  for (const FarTerm& term : terms) {
+    if (term.nearest() >= chunks) continue;
+    // In and out of the states, the running sum in float64 between; a window takes two sweeps.
+    const int64_t sweeps = term.beyond() < chunks ? 2 : 1;
+    work += sweeps * (4 * (term.smooth ? basis.rank : 1) + 8);
+  }
+  return work;
 }
 
 }  // namespace longwave::attention

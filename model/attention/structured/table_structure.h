@@ -29,7 +29,7 @@ struct TableStructure {
   int64_t max_tokens = kOpen;   // holds for sequences up to this length
   std::vector<int64_t> direct;  // offsets of direct tiles, ascending; offset 0 always
   std::vector<FarTerm> terms;
-  ChunkBasis basis;             // of the smooth terms
+  ChunkBasis basis;  // of the smooth terms
 
   // Bound on the error of n tokens relative to max|v|, rounding not included. Infinity where a
   // threshold is used and `spread` is.
@@ -44,6 +44,10 @@ struct TableStructure {
   // States that a chunk of n tokens keeps: one for all constants, one for each exponential that
   // stands alone, and the basis of the smooth terms.
   int64_t States(int64_t n) const;
+
+  // Multiplications and additions that the scan over the chunks of n tokens makes for each element
+  // of a state.
+  int64_t ScanWork(int64_t n) const;
 };
 
 struct StructureOptions {
@@ -54,8 +58,8 @@ struct StructureOptions {
   // stays within relative_error.
   double threshold = 63.0;
 
-  // Most exponentials per side for a smooth far field, or one that ends at a constant; 0: none, only
-  // exact structure.
+  // Most exponentials per side for a smooth far field, or one that ends at a constant; 0: none,
+  // only exact structure.
   int max_exponentials = 0;
 
   // Most states of a chunk for a smooth far field.
