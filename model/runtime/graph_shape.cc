@@ -6,16 +6,13 @@ namespace longwave {
 namespace {
 
 constexpr int64_t kMaxSequences = 64;
-constexpr int64_t kSmallestStep = 64;
+constexpr int64_t kStep = 64;
 
 }  // namespace
 
 std::optional<GraphShape> GraphShapeFor(int64_t tokens, int64_t sequences, int64_t max_tokens) {
   if (tokens > max_tokens || sequences > kMaxSequences) return std::nullopt;
-  // Eight steps from each power of two to the next.
-  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(tokens)));
-  const int64_t step = power / 8 > kSmallestStep ? power / 8 : kSmallestStep;
-  return GraphShape{(tokens + step - 1) / step * step,
+  return GraphShape{(tokens + kStep - 1) / kStep * kStep,
                     static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(sequences)))};
 }
 

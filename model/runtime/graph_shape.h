@@ -19,8 +19,8 @@ struct GraphShape {
 };
 
 // The smallest shape that holds such a batch; nothing when it has more than max_tokens tokens or
-// too many sequences, and its launches are little beside its work. At most 63 tokens or an eighth
-// of the tokens are computed for nothing.
+// too many sequences, and its launches are little beside its work. At most 63 tokens are computed
+// for nothing, no more than a tile of a matrix product is filled up with anyway.
 std::optional<GraphShape> GraphShapeFor(int64_t tokens, int64_t sequences, int64_t max_tokens);
 
 // Lengths that stand for any batch of the shape when it is captured: one sequence of all tokens,

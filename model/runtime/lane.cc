@@ -22,7 +22,7 @@ namespace {
 constexpr size_t kCheckpointsAhead = 16;
 
 // Shapes whose graphs are kept.
-constexpr size_t kMaxGraphs = 64;
+constexpr size_t kMaxGraphs = 128;
 
 // Of vectors of single tokens, which may be many: bytes that travel at a time.
 constexpr int64_t kPartBytes = int64_t{8} << 20;
