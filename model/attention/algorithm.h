@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "model/attention/cost_table.h"
 #include "model/attention/feature_range.h"
 #include "model/attention/problem.h"
 
@@ -34,6 +35,8 @@ struct Shape {
   // projection would wait for the device: who relies on it checks there and repairs.
   FeatureRange range;
   double tolerance = 1e-5;  // error allowed, as a share of max|v|
+
+  const CostConstants* costs = &kCpuCosts;  // of the CPU's algorithms; not owned
 };
 
 struct Estimate {

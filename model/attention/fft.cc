@@ -244,12 +244,25 @@ class FftAlgorithm final : public Algorithm {
   bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
 
   Estimate Predict(const Shape& shape) const override {
-    // Measured on an EPYC core: 5 GFLOP/s, the work around the transforms included.
+    const double n = static_cast<double>(shape.length);
     const double size = static_cast<double>(shape.transform_size);
-    const double channels = static_cast<double>((shape.feature_dim + 1) / 2 +
-                                                shape.feature_dim * ((shape.value_dim + 1) / 2));
-    const double ms = 0.5 + channels * 10 * size * std::log2(size) / 5e6 / shape.threads;
-    return {ms, 1e-5, 4 * std::max(kStepBytes, shape.transform_size * 8)};
+    const double features = static_cast<double>(shape.feature_dim);
+    const double values = static_cast<double>(shape.value_dim);
+    // Complex channels of the numerators and of the denominators, there and back.
+    const double channels = features * std::ceil(values / 2) + features / 2;
+    const double transforms = 2 * channels * 5 * size * std::log2(size);
+    const double tiles = 2 * TableSplit::kNearChunks + 1;
+    const double near = 2 * n * kChunk * tiles * (features + values);
+    const CostConstants& costs = *shape.costs;
+    const double ms =
+        1e-9 * (costs.fft_ps_per_flop * transforms + costs.fft_ps_per_point * channels * size +
+                costs.chunk_ps_per_flop * near) +
+        1e-3 * costs.fft_us_per_head;
+    // Features and values at every point; each thread's inputs, outputs and temporaries.
+    const int64_t step = TransformsAtATime(shape.transform_size / 2);
+    const int64_t bytes = shape.transform_size *
+                          (4 * (shape.feature_dim + shape.value_dim) + 12 * step * shape.threads);
+    return {ms / shape.threads, 1e-5, bytes};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {

@@ -142,7 +142,8 @@ def test_heads_of_one_table_take_different_algorithms():
     bias = torch.stack([clipped(n, 50)[0], random(n, 3, 9)[0], clipped(n, 90)[1]]).float().contiguous()
     prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
     groups = json.loads(plan(prepared, [n], 16, 8, operators.device, "float32", 0))["groups"]
-    assert {group["algorithm"]: group["heads"] for group in groups} == {"structured": [0, 2], "direct": [1]}
+    heads = {group["algorithm"]: group["heads"] for group in groups}
+    assert heads.pop("structured") == [0, 2] and list(heads.values()) == [[1]]  # the noise: whatever is faster here
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, n, 3, 16, generator=generator) for _ in range(3))
     w = torch.randn(8, 16, generator=generator)

@@ -108,9 +108,16 @@ class ChunkedAlgorithm final : public Algorithm {
         states * 4 * m * e + 4 * d * m +
         static_cast<double>(structure.ScanWork(shape.length)) * m * e / kChunk;
     const double chunks = std::ceil(static_cast<double>(shape.length) / kChunk);
-    const double ms = per_token * chunks * kChunk / kFlopPerMillisecond / shape.threads;
-    return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
-            static_cast<int64_t>(WorkspaceFloats(padded, structure, shape.length) * sizeof(float))};
+    const double bytes =
+        static_cast<double>(WorkspaceFloats(padded, structure, shape.length) * sizeof(float));
+    const CostConstants& costs = *shape.costs;
+    const double ms = (costs.chunk_ps_per_flop * 1e-9 * per_token +
+                       costs.chunk_ns_per_feature * 1e-6 * m) *
+                          chunks * kChunk +
+                      costs.chunk_ps_per_byte * 1e-9 * bytes;
+    return {ms / shape.threads,
+            structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
+            static_cast<int64_t>(bytes)};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {
@@ -170,9 +177,6 @@ class ChunkedAlgorithm final : public Algorithm {
   }
 
  private:
-  // One core with AVX-512; bench/attention_cpu.py shows the prediction beside the time.
-  static constexpr double kFlopPerMillisecond = 80e6;
-
   const PreparedHead* Structure(const Problem& problem, int64_t head) const {
     return problem.bias->Structure(head, smooth_);
   }

@@ -1,0 +1,150 @@
+#include "model/attention/planner.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/log1p.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/attention/relative_bias.h"
+#include "model/attention/sequence_bias.h"
+
+namespace longwave::attention {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A processor of round numbers, so that no calibration changes what is tested here.
+constexpr CostConstants kCosts = {
+    .direct_ps_per_flop = 10,
+    .direct_ns_per_row = 500,
+    .chunk_ps_per_flop = 10,
+    .chunk_ns_per_feature = 2,
+    .chunk_ps_per_byte = 100,
+    .fft_ps_per_flop = 50,
+    .fft_ps_per_point = 500,
+    .fft_us_per_head = 500,
+};
+
+at::Tensor Distances(int64_t length) { return at::arange(1 - length, length, at::kFloat); }
+
+at::Tensor Noise(int64_t length) { return at::randn({2 * length - 1}); }
+
+at::Tensor Clipped(int64_t length) {
+  const at::Tensor t = Distances(length).clamp(-128, 128).to(at::kLong) + 128;
+  return at::randn({257}).index_select(0, t);
+}
+
+at::Tensor Alibi(int64_t length) { return Distances(length).abs() * -0.05; }
+
+at::Tensor Inverse(int64_t length) { return -at::log1p(Distances(length).abs()); }
+
+// A bias with a head for each table, and shapes for it.
+class Heads {
+ public:
+  explicit Heads(std::vector<at::Tensor> tables) : bias_(at::stack(tables)), sequence_(bias_) {}
+
+  Shape Of(int64_t length, int64_t head = 0) const {
+    Shape shape;
+    shape.length = length;
+    shape.head = head;
+    shape.dim = shape.feature_dim = shape.value_dim = 64;
+    shape.transform_size = sequence_.TransformSize(length);
+    shape.bias = &sequence_;
+    shape.range = FeatureRange::Typical(64);
+    shape.costs = &kCosts;
+    return shape;
+  }
+
+ private:
+  const RelativeBias bias_;
+  const SequenceBias sequence_;
+};
+
+std::string_view Pick(const Shape& shape, int64_t workspace_bytes = 0) {
+  return Choose(shape, workspace_bytes).algorithm->name();
+}
+
+TEST(PlannerTest, PicksByTableAndLength) {
+  constexpr int64_t kLong = 32768;
+  const Heads heads({Noise(kLong), Clipped(kLong), Alibi(kLong), Inverse(kLong)});
+  EXPECT_EQ(Pick(heads.Of(512, 0)), "direct");
+  EXPECT_EQ(Pick(heads.Of(4096, 0)), "direct");
+  EXPECT_EQ(Pick(heads.Of(kLong, 0)), "fft");
+  EXPECT_EQ(Pick(heads.Of(4096, 1)), "structured");
+  EXPECT_EQ(Pick(heads.Of(kLong, 1)), "structured");
+  EXPECT_EQ(Pick(heads.Of(kLong, 2)), "structured");
+  EXPECT_EQ(Pick(heads.Of(kLong, 3)), "low_rank");
+}
+
+TEST(PlannerTest, FollowsTheCostsItIsGiven) {
+  const Heads heads({Noise(32768)});
+  CostConstants costs = kCosts;
+  Shape shape = heads.Of(32768);
+  shape.costs = &costs;
+  costs.fft_ps_per_flop *= 10;
+  EXPECT_EQ(Pick(shape), "direct");
+  costs.direct_ps_per_flop *= 10;
+  EXPECT_EQ(Pick(shape), "fft");
+}
+
+TEST(PlannerTest, KeepsToTheWorkspace) {
+  const Heads heads({Noise(32768)});
+  const Shape shape = heads.Of(32768);
+  const int64_t needed = Choose(shape, 0).estimate.workspace_bytes;
+  EXPECT_EQ(Pick(shape, needed), "fft");
+  EXPECT_EQ(Pick(shape, needed - 1), "direct");
+}
+
+TEST(PlannerTest, TakesOnlyExactAlgorithmsForSignedFeatures) {
+  const Heads heads({Clipped(32768)});
+  Shape shape = heads.Of(32768);
+  shape.map = FeatureMap::kTrf;
+  EXPECT_EQ(Pick(shape), "direct");
+}
+
+TEST(PlannerTest, PredictionsGrowAsTheWorkDoes) {
+  const Heads heads({Noise(65536), Clipped(65536)});
+  const auto ratio = [&](const Algorithm& algorithm, int64_t head) {
+    return algorithm.Predict(heads.Of(65536, head)).milliseconds /
+           algorithm.Predict(heads.Of(16384, head)).milliseconds;
+  };
+  EXPECT_NEAR(ratio(Direct(), 0), 16, 0.2);
+  EXPECT_NEAR(ratio(Fft(), 0), 4.4, 0.2);
+  EXPECT_NEAR(ratio(Structured(), 1), 4, 0.1);
+}
+
+TEST(PlannerTest, ThreadsShareTheWork) {
+  const Heads heads({Clipped(4096)});
+  Shape shape = heads.Of(4096);
+  for (const Algorithm* algorithm : {&Direct(), &Fft(), &Structured()}) {
+    shape.threads = 1;
+    const double alone = algorithm->Predict(shape).milliseconds;
+    shape.threads = 4;
+    EXPECT_DOUBLE_EQ(algorithm->Predict(shape).milliseconds, alone / 4) << algorithm->name();
+  }
+}
+
+TEST(PlannerTest, GroupsHeadsAndSaysWhy) {
+  const Heads heads({Clipped(4096), Noise(4096), Clipped(4096)});
+  const std::vector<int64_t> lengths = {4096, 0, 4096};
+  const std::vector<PlanGroup> plan = Plan(heads.Of(1), 3, lengths, 0);
+  ASSERT_EQ(plan.size(), 2);
+  EXPECT_EQ(plan[0].algorithm->name(), "structured");
+  EXPECT_THAT(plan[0].heads, ElementsAre(0, 2));
+  EXPECT_THAT(plan[0].lengths, ElementsAre(4096, 4096));
+  EXPECT_EQ(plan[1].algorithm->name(), "direct");
+  EXPECT_THAT(plan[1].heads, ElementsAre(1));
+  EXPECT_THAT(plan[1].reason, HasSubstr("structured finds no structure"));
+  EXPECT_THAT(plan[1].reason, HasSubstr("fft takes"));
+}
+
+}  // namespace
+}  // namespace longwave::attention
