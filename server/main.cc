@@ -58,6 +58,29 @@ ABSL_FLAG(int64_t, max_queue_tokens, longwave::Batcher::Options().max_queue_toke
           "Tokens that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
 ABSL_FLAG(int64_t, max_queue_inputs, longwave::Batcher::Options().max_queue_items,
           "Inputs that may wait per model version; beyond, requests are RESOURCE_EXHAUSTED.");
+ABSL_FLAG(longwave::ByteSize, max_queue_bytes,
+          longwave::ByteSize{longwave::Batcher::Options().max_queue_bytes},
+          "Size of the token ids that may wait per model version, in bytes or with a unit: 64MiB; "
+          "beyond, requests are RESOURCE_EXHAUSTED.");
+ABSL_FLAG(absl::Duration, max_batch_time, longwave::Batcher::Options().max_batch_time,
+          "Predicted time of one batch, such as 50ms or inf. An input that takes longer runs alone.");
+ABSL_FLAG(int64_t, long_input_tokens, longwave::Batcher::Options().long_item_tokens,
+          "Inputs of more tokens use the long lane, which leaves the device to shorter ones in "
+          "between.");
+ABSL_FLAG(absl::Duration, long_input_time, longwave::Batcher::Options().long_item_time,
+          "Inputs of more predicted time use the long lane, too, such as 100ms or inf.");
+ABSL_FLAG(double, long_lane_share, longwave::Batcher::Options().long_lane_share,
+          "Part of the device's time that the long lane has while both lanes have work, above 0 and "
+          "below 1.");
+ABSL_FLAG(double, deadline_margin, longwave::Batcher::Options().deadline_margin,
+          "Requests are refused when their predicted time times this does not fit before their "
+          "deadline. 0: they are let in and may expire; else at least 1.");
+ABSL_FLAG(longwave::ByteSize, memory_budget, longwave::ByteSize{0},
+          "Memory of each device that the batches of all models may take, in bytes or with a unit: "
+          "4GiB. 0: 90% of what is free once the models are loaded.");
+ABSL_FLAG(bool, batch_invariant, false,
+          "Compute every input in the same steps whoever shares its batch, so that answers are equal "
+          "to the bit. Costs throughput where inputs are short.");
 ABSL_FLAG(
     int64_t, max_input_tokens, longwave::RequestLimits().max_input_tokens,
     "Tokens of one input, for every model; beyond, inputs are OUT_OF_RANGE. 0: as many as the "
@@ -110,6 +133,13 @@ Server::Options OptionsFromFlags() {
   options.batching.max_batch_items = absl::GetFlag(FLAGS_max_batch_inputs);
   options.batching.max_queue_tokens = absl::GetFlag(FLAGS_max_queue_tokens);
   options.batching.max_queue_items = absl::GetFlag(FLAGS_max_queue_inputs);
+  options.batching.max_queue_bytes = absl::GetFlag(FLAGS_max_queue_bytes).bytes;
+  options.batching.max_batch_time = absl::GetFlag(FLAGS_max_batch_time);
+  options.batching.long_item_tokens = absl::GetFlag(FLAGS_long_input_tokens);
+  options.batching.long_item_time = absl::GetFlag(FLAGS_long_input_time);
+  options.batching.long_lane_share = absl::GetFlag(FLAGS_long_lane_share);
+  options.batching.deadline_margin = absl::GetFlag(FLAGS_deadline_margin);
+  options.memory_budget = absl::GetFlag(FLAGS_memory_budget).bytes;
   return options;
 }
 
@@ -175,6 +205,7 @@ int Main() {
   model_options.dtype = absl::GetFlag(FLAGS_dtype);
   model_options.device_memory_limit = absl::GetFlag(FLAGS_device_memory).bytes;
   model_options.threads = absl::GetFlag(FLAGS_threads);
+  model_options.batch_invariant = absl::GetFlag(FLAGS_batch_invariant);
   absl::Status valid = options.Validate();
   valid.Update(model_options.Validate());
   if (!valid.ok()) {

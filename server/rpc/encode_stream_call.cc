@@ -37,6 +37,8 @@ absl::Status EncodeStreamCall::Admit() {
   scope_.set_model(*model_);
   status = scope_.HoldBytes(static_cast<int64_t>(request_.ByteSizeLong()));
   if (!status.ok()) return status;
+  status = scope_.caller().status();
+  if (!status.ok()) return status;
   status = CheckInputCount(request_.inputs_size(), service_.limits.max_inputs);
   if (!status.ok()) return status;
   absl::StatusOr<RequestOptions> options = ConvertEncodeOptions(request_.options(), model_->info);
@@ -100,6 +102,8 @@ absl::Status EncodeStreamCall::ScheduleInput(int index, TokenSequence sequence, 
   }
   WorkGroup group;
   group.deadline = scope_.deadline();
+  group.client = scope_.caller()->client;
+  group.priority = scope_.caller()->priority;
   group.items.push_back(std::make_unique<InferenceItem>(shared_from_this(), index,
                                                         std::move(sequence), options_.run, slot));
   absl::StatusOr<GroupId> id = model_->batcher->Schedule(std::move(group));

@@ -35,6 +35,7 @@ RequestScope::RequestScope(const ServiceContext& service, Rpc rpc,
       arrival_(service.clock->Now()),
       deadline_(ToDeadline(context.deadline(), arrival_)),
       admitted_(service.gate->TryEnter()),
+      caller_(ReadCaller(context)),
       metrics_(service.metrics->unknown_model()) {
   service_.metrics->OnRequestStart();
 }

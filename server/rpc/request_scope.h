@@ -7,7 +7,9 @@
 #include <functional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/model_catalog.h"
 #include "server/rpc/service_context.h"
 
@@ -18,7 +20,7 @@ namespace longwave {
 // that Leave() may follow on another thread.
 class RequestScope {
  public:
-  // `context` gives the deadline; it is not kept.
+  // `context` gives the deadline and the caller; it is not kept.
   RequestScope(const ServiceContext& service, Rpc rpc, const grpc::CallbackServerContext& context);
 
   // UNAVAILABLE when the server is draining.
@@ -31,6 +33,9 @@ class RequestScope {
   // Holds the bytes of the request's message until Leave(). RESOURCE_EXHAUSTED when the requests
   // inside hold too many. At most once, when admitted.
   absl::Status HoldBytes(int64_t bytes);
+
+  // INVALID_ARGUMENT for metadata that cannot be understood.
+  const absl::StatusOr<Caller>& caller() const { return caller_; }
 
   // Of the server's clock.
   absl::Time deadline() const { return deadline_; }
@@ -56,6 +61,7 @@ class RequestScope {
   const absl::Time arrival_;
   const absl::Time deadline_;
   const bool admitted_;
+  const absl::StatusOr<Caller> caller_;
   int64_t held_bytes_ = 0;
   ModelMetrics* metrics_;
 };

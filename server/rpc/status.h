@@ -10,6 +10,7 @@
 // grpc::StatusCode share their numbers.
 namespace longwave {
 
+// What RetryDelay() says travels as google.rpc.RetryInfo in the status's details.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 v1::ResultStatus ToResultStatus(const absl::Status& status);

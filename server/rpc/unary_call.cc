@@ -33,6 +33,8 @@ absl::Status UnaryCall::Admit() {
   scope_.set_model(*model_);
   status = scope_.HoldBytes(request_bytes_);
   if (!status.ok()) return status;
+  status = scope_.caller().status();
+  if (!status.ok()) return status;
   status = CheckInputCount(inputs_.size(), limits().max_inputs);
   if (!status.ok()) return status;
   absl::StatusOr<RequestOptions> options = ConvertOptions(model_->info);
@@ -41,6 +43,8 @@ absl::Status UnaryCall::Admit() {
 
   WorkGroup group;
   group.deadline = scope_.deadline();
+  group.client = scope_.caller()->client;
+  group.priority = scope_.caller()->priority;
   const int64_t tokens = Tokenize(group);
   status = CheckResponseSize(inputs_.size(), tokens);
   if (!status.ok()) return status;

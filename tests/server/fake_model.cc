@@ -75,9 +75,16 @@ std::vector<RunResult> FakeModel::Run(absl::Span<const RunItem> items, const Run
     batch_sizes_.push_back(static_cast<int64_t>(items.size()));
     if (holding_) {
       for (const RunItem& item : items) held_.push_back(static_cast<int64_t>(item.tokens.size()));
-      const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !holding_; };
+      const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+        return !holding_ || release_batch_;
+      };
       mutex_.Await(absl::Condition(&released));
       held_.clear();
+      release_batch_ = false;
+    }
+    if (batch_limit_ > 0 && items.size() > batch_limit_) {
+      return std::vector<RunResult>(items.size(),
+                                    {absl::ResourceExhaustedError("no memory"), 0, 0, {}});
     }
     fault = fault_;
   }
@@ -97,6 +104,18 @@ void FakeModel::Hold() {
 void FakeModel::Release() {
   absl::MutexLock lock(&mutex_);
   holding_ = false;
+}
+
+void FakeModel::ReleaseBatch() {
+  const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !release_batch_; };
+  absl::MutexLock lock(&mutex_);
+  release_batch_ = true;
+  mutex_.Await(absl::Condition(&ended));
+}
+
+void FakeModel::set_batch_limit(size_t items) {
+  absl::MutexLock lock(&mutex_);
+  batch_limit_ = items;
 }
 
 std::vector<int64_t> FakeModel::AwaitHeldBatch() {

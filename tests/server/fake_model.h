@@ -46,6 +46,12 @@ class FakeModel final : public Model {
   void Hold();
   void Release();
 
+  // Lets the batch that is held end, and no other.
+  void ReleaseBatch();
+
+  // From now on batches of more items are more than the memory holds; 0: none are.
+  void set_batch_limit(size_t items);
+
   // Blocks until a batch is held; returns the lengths of its items.
   std::vector<int64_t> AwaitHeldBatch();
 
@@ -71,6 +77,8 @@ class FakeModel final : public Model {
   mutable absl::Mutex mutex_;
   bool holding_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<int64_t> held_ ABSL_GUARDED_BY(mutex_);
+  bool release_batch_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t batch_limit_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<int64_t> batch_sizes_ ABSL_GUARDED_BY(mutex_);
   std::function<absl::Status(const RunItem&)> fault_ ABSL_GUARDED_BY(mutex_);
 };

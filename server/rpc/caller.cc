@@ -1,0 +1,52 @@
+#include "server/rpc/caller.h"
+
+#include <optional>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace longwave {
+namespace {
+
+std::optional<absl::string_view> Find(const grpc::ServerContextBase& context, const char* key) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) return std::nullopt;
+  return absl::string_view(found->second.data(), found->second.size());
+}
+
+uint64_t IdentifyClient(const grpc::ServerContextBase& context) {
+  for (const char* key : {kApiKeyMetadata, kAuthorizationMetadata}) {
+    if (const auto value = Find(context, key)) return absl::HashOf(absl::string_view(key), *value);
+  }
+  return absl::HashOf(AddressOf(context.peer()));
+}
+
+}  // namespace
+
+std::string AddressOf(const std::string& peer) {
+  if (!absl::StartsWith(peer, "ipv4:") && !absl::StartsWith(peer, "ipv6:")) return peer;
+  return peer.substr(0, peer.rfind(':'));
+}
+
+absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context) {
+  Caller caller;
+  caller.client = IdentifyClient(context);
+  const std::optional<absl::string_view> priority = Find(context, kPriorityMetadata);
+  if (!priority.has_value() || *priority == "normal") return caller;
+  if (*priority == "low") {
+    caller.priority = Priority::kLow;
+  } else if (*priority == "high") {
+    caller.priority = Priority::kHigh;
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metadata ", kPriorityMetadata, ": found \"", absl::CHexEscape(priority->substr(0, 32)),
+        "\", expected \"low\", \"normal\" or \"high\""));
+  }
+  return caller;
+}
+
+}  // namespace longwave
