@@ -3,6 +3,7 @@
 
   bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, docs/images/attention_cpu.svg, and the
                                    claims in README.md (accuracy from model/pretrained/file-type/1/results.json)
+  bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
 
 Needs matplotlib (pip install matplotlib).
 """
@@ -117,6 +118,45 @@ def claims(data: dict, accuracy: dict) -> str:
     return "\n".join(lines)
 
 
+def encoder_table(data: dict) -> str:
+    """Batches down: our encoder, the peers and what they share, median ms; then where the time of a small and a large batch goes."""
+    names = {
+        "longwave": "Longwave",
+        "longwave_graph": "as a graph",
+        "softmax_cudnn": "softmax, cuDNN",
+        "softmax_flash": "softmax, flash",
+        "products_only": "products alone",
+    }
+    lines = ["| batch | " + " | ".join(names.values()) + " | softmax / Longwave | beside the weights |"]
+    lines.append("|---|" + "---|" * (len(names) + 2))
+    for row in data["rows"]:
+        time = {name: row.get(name, {}).get("median_ms") for name in names}
+        cells = [milliseconds(time[name]) if time[name] else "-" for name in names]
+        ours = min(value for name, value in time.items() if value and name.startswith("longwave"))
+        peers = [value for name, value in time.items() if value and name.startswith("softmax")]
+        peers += [row[f"{name}_graph"]["median_ms"] for name in names if "median_ms" in row.get(f"{name}_graph", {}) and "softmax" in name]
+        ratio = times(min(peers) / ours) if peers else "-"
+        lines.append(
+            f"| {row['sequences']} x {row['length']:,} | {' | '.join(cells)} | {ratio} | {row['longwave']['peak_bytes'] / 1e9:.2f} GB |"
+        )
+    for shape, steps in data["steps"].items():
+        time = {name: step["median_ms"] for name, step in steps.items()}
+        parts = [f"{name} {milliseconds(ms)}" + (f" (product alone {milliseconds(time[f'{name}_product'])})" if f"{name}_product" in time else "")
+                 for name, ms in time.items() if not name.endswith("_product")]  # fmt: skip
+        lines += ["", f"Steps of all twelve layers at {shape}, ms: {', '.join(parts)}."]
+    machine, check = data.get("machine"), data["check"]
+    where = data["device"]
+    if machine is not None:
+        where += f", driver {machine['driver_version']}, SM clock {machine['clocks.sm']} of {machine['clocks.max.sm']}, power limit "
+        where += f"{machine['power.limit']}, commit {data['commit']}"
+    lines += [
+        "",
+        f"{where}. Against the CPU in float32: root mean square of the error {check['rms_error']:.1e} "
+        f"of that of the values, largest {check['max_error']:.1e} of the largest value.",
+    ]
+    return "\n".join(lines)
+
+
 def replace_part(page: pathlib.Path, name: str, text: str) -> None:
     """Puts text between the page's markers of that name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -126,11 +166,14 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] != "attention_cpu":
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "encoder_gpu"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
+    if name == "encoder_gpu":
+        replace_part(PAGE, name, encoder_table(data))
+        return 0
     attention_plot(data, ROOT / "docs/images" / f"{name}.svg")
     replace_part(PAGE, name, attention_table(data))
     accuracy = json.loads((ROOT / "model/pretrained/file-type/1/results.json").read_text())
