@@ -64,6 +64,11 @@ __device__ inline float2 UnpackBf16(uint32_t packed) {
   return {__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000U)};
 }
 
+__device__ inline float SumBf16(uint32_t packed) {
+  const float2 pair = UnpackBf16(packed);
+  return pair.x + pair.y;
+}
+
 }  // namespace longwave::attention::cuda
 
 #endif  // LONGWAVE_MODEL_ATTENTION_CUDA_MMA_CUH_

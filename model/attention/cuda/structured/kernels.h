@@ -56,18 +56,23 @@ struct StateShape {
 // Tensor cores: bfloat16 inputs, head sizes and features of at most 64, multiples of 8, 16-byte
 // aligned rows.
 inline constexpr int kMmaSize = 64;
-inline constexpr StateShape kMmaState = {kMmaSize, kMmaSize + 8};
+// A state is a swizzled tile (tiles.cuh) and the sums of phi.
+inline constexpr int kMmaState = kMmaSize * kMmaSize + kMmaSize;
 cudaError_t LaunchMmaKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchMmaQueries(const StructuredArgs& args, cudaStream_t stream);
+
+// The same by the instructions of sm_90a; cudaErrorNotSupported where the library was not compiled
+// for it.
+cudaError_t LaunchHopperQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // Any dtype and size.
 StateShape SimtState(int features, int value_dim);
 cudaError_t LaunchSimtKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchSimtQueries(const StructuredArgs& args, cudaStream_t stream);
 
-// Sums of states over the far field. bf16: of the mma implementation.
-cudaError_t LaunchScan(const StructuredArgs& args, const StateShape& shape, bool bf16,
-                       cudaStream_t stream);
+// Sums of states of `size` elements (an even number) over the far field. bf16: of the mma
+// implementation.
+cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream);
 
 }  // namespace longwave::attention::cuda
 

@@ -1,26 +1,22 @@
-// The outputs of a block of queries: phi(q), the far field by the scanned states, and the direct
-// tiles (phi(q) phi(k)^T * C) [v | 1], streamed through three buffers of shared memory. A warp
-// holds 32 rows in registers.
-#include "model/attention/cuda/structured/mma_tiles.cuh"
+// The outputs of a block of queries on any tensor cores from sm_80: phi(q), the far field by the
+// scanned states, and the direct tiles (phi(q) phi(k)^T * C) v, streamed through three buffers of
+// shared memory. A warp holds 32 rows in registers.
+#include "model/attention/cuda/structured/tiles.cuh"
 
 namespace longwave::attention::cuda {
 namespace {
 
-constexpr int kKeys = 64;  // of a step; two to a direct tile
+constexpr int kThreads = 128;  // four warps of 32 rows
+constexpr int kWarpTiles = 2;  // 16-row tiles of a warp
+constexpr int kKeys = 64;      // of a step; two to a direct tile
 constexpr int kStages = 3;
 // Weights of a step: distances from -(kBlock - 1) to kKeys - 1.
 constexpr int kStepWeights = kBlock + kKeys;
 
 struct Stage {
-  bf16 keys[kKeys * kStride];  // phi(k)
-  bf16 values[kKeys * kStride];
+  bf16 keys[kKeys * kMmaSize];  // phi(k)
+  bf16 values[kKeys * kMmaSize];
   float weights[kStepWeights];
-};
-
-struct Queries {
-  bf16 rows[kBlock * kStride];
-  bf16 w_high[kMmaSize * kStride];
-  bf16 w_low[kMmaSize * kStride];
 };
 
 struct Shared {
@@ -28,57 +24,44 @@ struct Shared {
     Stage stages[kStages];
     struct {
       Stage first;
-      Queries queries;  // until phi(q) is in registers
+      bf16 queries[kBlock * kMmaSize];  // until phi(q) is in registers
+      bf16 w_high[kMmaSize * kMmaSize];
+      bf16 w_low[kMmaSize * kMmaSize];
     } before;
-    bf16 out[kBlock * kStride];
+    bf16 out[kBlock * kMmaSize];
   };
-  bf16 state[kMmaSize * kStride];
-};
-
-struct Block {
-  const StructuredArgs& args;
-  BlockPosition position;
-  HeadPlan plan;
-  int local_head;
-  int head;
-  int slot;
+  bf16 state[kMmaState];
 };
 
 using Fragments = uint32_t[kWarpTiles][kMmaSize / 16][4];
-using Sums = float[kWarpTiles][kValueTiles][4];
 
-__device__ void LoadStep(const Block& block, int tile, int part, Stage& stage) {
+// Of the warp's rows; denominators as the parts that the lane has seen.
+struct Sums {
+  float values[kWarpTiles][kPieces][4] = {};
+  float denominators[kWarpTiles][2] = {};
+};
+
+__device__ void LoadStep(const QueryBlock& block, int tile, int part, Stage& stage) {
   const AttentionArgs& base = block.args.base;
   const int offset = block.args.plan.offsets[tile];
-  const int64_t place =
-      static_cast<int64_t>(block.local_head) * block.args.slots + block.slot + offset;
-  const bf16* const features =
-      static_cast<const bf16*>(block.args.features_k) + (place * kBlock + part * kKeys) * kMmaSize;
-#pragma unroll
-  for (int c = static_cast<int>(threadIdx.x); c < kKeys * (kMmaSize / 8); c += kThreads) {
-    CopyAsync16(stage.keys + c / (kMmaSize / 8) * kStride + c % (kMmaSize / 8) * 8,
-                features + c * 8, true);
-  }
-  const int key = (block.position.index + offset) * kBlock + part * kKeys;  // in the sequence
-  CopyTokens<kKeys>(stage.values, base.v, block.head,
-                    block.position.first + offset * kBlock + part * kKeys,
-                    block.position.length - key, base.value_dim);
-  if (threadIdx.x < kStepWeights / 4) {
-    CopyAsync16(stage.weights + threadIdx.x * 4,
-                block.args.plan.weights + static_cast<int64_t>(tile) * kTileWeights + part * kKeys +
-                    threadIdx.x * 4,
-                true);
-  }
+  CopyBytes<kThreads>(stage.keys, block.Keys(offset) + part * kKeys * kMmaSize, sizeof(stage.keys));
+  CopyTokens<kKeys, kThreads>(stage.values, base.v, block.head,
+                              block.position.first + offset * kBlock + part * kKeys,
+                              block.KeysOf(offset) - part * kKeys, base.value_dim);
+  CopyBytes<kThreads>(
+      stage.weights,
+      block.args.plan.weights + static_cast<int64_t>(tile) * kTileWeights + part * kKeys,
+      sizeof(stage.weights));
 }
 
 // phi of the warp's queries, each row divided by its largest, as left operands.
-__device__ void QueryFeatures(const AttentionArgs& args, const Queries& queries, Fragments& phi) {
+__device__ void QueryFeatures(const AttentionArgs& args, const Shared& shared, Fragments& phi) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int m = 0; m < kWarpTiles; ++m) {
     const int row = static_cast<int>(threadIdx.x) / 32 * 32 + m * 16;
     float log[kMmaSize / 8][4], half_square[2];
-    LogFeatures(args, queries.rows + row * kStride, queries.w_high, queries.w_low, log,
+    LogFeatures(args, shared.before.queries, row, shared.before.w_high, shared.before.w_low, log,
                 half_square);
     float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
@@ -110,29 +93,58 @@ __device__ void QueryFeatures(const AttentionArgs& args, const Queries& queries,
 __device__ void AddFar(const bf16* state, const float* decay, bool mirrored, const Fragments& phi,
                        Sums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = static_cast<int>(threadIdx.x) / 32 * 32 + lane / 4;
+  float factor[kWarpTiles][2];
 #pragma unroll
-  for (int e = 0; e < kValueTiles; ++e) {
-    float product[kWarpTiles][4] = {};
+  for (int m = 0; m < kWarpTiles; ++m) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int i = static_cast<int>(threadIdx.x) / 32 * 32 + m * 16 + half * 8 + lane / 4;
+      factor[m][half] = decay == nullptr ? 1 : decay[mirrored ? i : kBlock - 1 - i];
+    }
+  }
+  float totals[kWarpTiles][2] = {};
+#pragma unroll
+  for (int k = 0; k < kMmaSize / 16; ++k) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+      const float2 total = UnpackBf16(*reinterpret_cast<const uint32_t*>(
+          state + kMmaSize * kMmaSize + k * 16 + part * 8 + lane % 4 * 2));
+#pragma unroll
+      for (int m = 0; m < kWarpTiles; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float2 pair = UnpackBf16(phi[m][k][2 * part + half]);
+          totals[m][half] += pair.x * total.x + pair.y * total.y;
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int e = 0; e < kMmaSize / 16; ++e) {
+    float product[kWarpTiles][2][4] = {};
 #pragma unroll
     for (int k = 0; k < kMmaSize / 16; ++k) {
-      uint32_t s[2];
-      LoadTilesTransposed(s, state + (k * 16 + lane % 16) * kStride + e * 8);
+      uint32_t s[4];
+      LoadTilesTransposed(s, state + PieceOf(k * 16 + lane % 16, 2 * e + lane / 16));
 #pragma unroll
-      for (int m = 0; m < kWarpTiles; ++m) MultiplyAdd(product[m], phi[m][k], s[0], s[1]);
+      for (int m = 0; m < kWarpTiles; ++m) {
+        MultiplyAdd(product[m][0], phi[m][k], s[0], s[1]);
+        MultiplyAdd(product[m][1], phi[m][k], s[2], s[3]);
+      }
     }
 #pragma unroll
     for (int m = 0; m < kWarpTiles; ++m) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        float factor = 1;
-        if (decay != nullptr) {
-          const int i = row + m * 16 + c / 2 * 8;
-          factor = decay[mirrored ? i : kBlock - 1 - i];
-        }
-        sums[m][e][c] += factor * product[m][c];
+        sums.values[m][2 * e][c] += factor[m][c / 2] * product[m][0][c];
+        sums.values[m][2 * e + 1][c] += factor[m][c / 2] * product[m][1][c];
       }
     }
+  }
+#pragma unroll
+  for (int m = 0; m < kWarpTiles; ++m) {
+    sums.denominators[m][0] += factor[m][0] * totals[m][0];
+    sums.denominators[m][1] += factor[m][1] * totals[m][1];
   }
 }
 
@@ -159,8 +171,8 @@ __device__ void AddStep(const Stage& stage, const Fragments& phi, Sums& sums) {
 #pragma unroll
     for (int f = 0; f < kMmaSize / 16; ++f) {
       uint32_t keys[4];
-      LoadTiles(keys, stage.keys + (k * 16 + lane % 8 + lane / 16 * 8) * kStride + f * 16 +
-                          lane / 8 % 2 * 8);
+      LoadTiles(keys,
+                stage.keys + PieceOf(k * 16 + lane % 8 + lane / 16 * 8, 2 * f + lane / 8 % 2));
 #pragma unroll
       for (int m = 0; m < kWarpTiles; ++m) {
         MultiplyAdd(scores[m][0], phi[m][f], keys[0], keys[1]);
@@ -175,83 +187,48 @@ __device__ void AddStep(const Stage& stage, const Fragments& phi, Sums& sums) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const float2 c = pairs[1 - n + 2 * m + half];
-          weighted[m][2 * n + half] =
-              PackBf16(scores[m][n][2 * half] * c.x, scores[m][n][2 * half + 1] * c.y);
+          const float x = scores[m][n][2 * half] * c.x, y = scores[m][n][2 * half + 1] * c.y;
+          weighted[m][2 * n + half] = PackBf16(x, y);
+          // The sum of what v is weighted by, rounding included: it cancels in the quotient.
+          sums.denominators[m][half] += SumBf16(weighted[m][2 * n + half]);
         }
       }
     }
-    const bf16* const row = stage.values + (k * 16 + lane % 16) * kStride;
 #pragma unroll
     for (int e = 0; e < kMmaSize / 16; ++e) {
       uint32_t v[4];
-      LoadTilesTransposed(v, row + e * 16 + lane / 16 * 8);
+      LoadTilesTransposed(v, stage.values + PieceOf(k * 16 + lane % 16, 2 * e + lane / 16));
 #pragma unroll
       for (int m = 0; m < kWarpTiles; ++m) {
-        MultiplyAdd(sums[m][2 * e], weighted[m], v[0], v[1]);
-        MultiplyAdd(sums[m][2 * e + 1], weighted[m], v[2], v[3]);
+        MultiplyAdd(sums.values[m][2 * e], weighted[m], v[0], v[1]);
+        MultiplyAdd(sums.values[m][2 * e + 1], weighted[m], v[2], v[3]);
       }
-    }
-    uint32_t ones[2];
-    LoadTilesTransposed(ones, row + kMmaSize);
-#pragma unroll
-    for (int m = 0; m < kWarpTiles; ++m) {
-      MultiplyAdd(sums[m][kValueTiles - 1], weighted[m], ones[0], ones[1]);
     }
   }
 }
 
-// Divides, marks rows in doubt and writes the block.
-__device__ void Write(const Block& block, bool long_rows, const Sums& sums, bf16* tile) {
+// Divides, marks rows in doubt and puts the block into a tile.
+__device__ void Finish(const QueryBlock& block, bool too_long, const Sums& sums, bf16* tile) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const AttentionArgs& base = block.args.base;
-  const BlockPosition& position = block.position;
 #pragma unroll
   for (int m = 0; m < kWarpTiles; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = static_cast<int>(threadIdx.x) / 32 * 32 + m * 16 + half * 8 + lane / 4;
-      // Column kMmaSize is with the first lane of four.
-      const float denominator = __shfl_sync(~0U, sums[m][kValueTiles - 1][2 * half], lane / 4 * 4);
+      float denominator = sums.denominators[m][half];
+      denominator += __shfl_xor_sync(~0U, denominator, 1);
+      denominator += __shfl_xor_sync(~0U, denominator, 2);
       const float inverse = 1 / denominator;
 #pragma unroll
-      for (int e = 0; e < kMmaSize / 8; ++e) {
-        *reinterpret_cast<uint32_t*>(tile + row * kStride + e * 8 + lane % 4 * 2) =
-            PackBf16(sums[m][e][2 * half] * inverse, sums[m][e][2 * half + 1] * inverse);
+      for (int e = 0; e < kPieces; ++e) {
+        *reinterpret_cast<uint32_t*>(tile + PieceOf(row, e) + lane % 4 * 2) = PackBf16(
+            sums.values[m][e][2 * half] * inverse, sums.values[m][e][2 * half + 1] * inverse);
       }
-      if (lane % 4 == 0 && row < position.rows &&
-          (long_rows || !Trusted(denominator, position.length, base.features))) {
-        MarkDoubt(block.args, position.first + row, block.head);
+      if (lane % 4 == 0 && row < block.position.rows &&
+          (too_long || !Trusted(denominator, block.position.length, block.args.base.features))) {
+        MarkDoubt(block.args, block.position.first + row, block.head);
       }
     }
-  }
-  __syncthreads();
-  bf16* const out = static_cast<bf16*>(base.out.data) + position.first * base.out.token_stride +
-                    block.head * base.out.head_stride;
-#pragma unroll
-  for (int c = static_cast<int>(threadIdx.x); c < kBlock * (kMmaSize / 8); c += kThreads) {
-    const int row = c / (kMmaSize / 8), column = c % (kMmaSize / 8) * 8;
-    if (row < position.rows && column < base.value_dim) {
-      *reinterpret_cast<uint4*>(out + row * base.out.token_stride + column) =
-          *reinterpret_cast<const uint4*>(tile + row * kStride + column);
-    }
-  }
-}
-
-// Whether a group has anything to give to this block.
-__device__ bool Reaches(const Block& block, const StateGroup& group) {
-  const int b = block.position.index;
-  return (group.left_nearest > 0 && b >= group.left_nearest) ||
-         (group.right_nearest > 0 && b + group.right_nearest < block.position.blocks) ||
-         (!group.exponential && block.plan.window_end > block.plan.window_begin);
-}
-
-__device__ void CopyState(const Block& block, int group, bf16* to) {
-  const int64_t place = static_cast<int64_t>(block.local_head) * block.args.slots + block.slot;
-  const uint4* const from = reinterpret_cast<const uint4*>(
-      static_cast<const bf16*>(block.args.sums) +
-      (place * block.args.plan.max_groups + group - block.plan.group_begin) * kMmaState.size());
-  for (int c = static_cast<int>(threadIdx.x); c < kMmaState.size() / 8; c += kThreads) {
-    CopyAsync16(reinterpret_cast<uint4*>(to) + c, from + c, true);
   }
 }
 
@@ -260,75 +237,71 @@ __global__ void __launch_bounds__(kThreads, 3)
   extern __shared__ __align__(16) unsigned char storage[];
   Shared& shared = *reinterpret_cast<Shared*>(storage);
   const AttentionArgs& base = args.base;
-  const int local_head = static_cast<int>(blockIdx.y);
-  const int head = base.head_begin + local_head;
-  const Block block{args,
-                    Locate(base.sequences, static_cast<int>(blockIdx.x)),
-                    args.plan.heads[head],
-                    local_head,
-                    head,
-                    static_cast<int>(blockIdx.x)};
+  const QueryBlock block(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x));
   if (block.position.rows == 0) return;
 
-  CopyTokens<kBlock>(shared.before.queries.rows, base.q, head, block.position.first,
-                     block.position.rows, base.dim);
-  const bool far = block.plan.group_begin < block.plan.group_end;
-  if (far) CopyState(block, block.plan.group_begin, shared.state);
+  CopyTokens<kBlock, kThreads>(shared.before.queries, base.q, block.head, block.position.first,
+                               block.position.rows, base.dim);
+  int group = block.plan.group_begin;
+  if (group < block.plan.group_end) {
+    CopyBytes<kThreads>(shared.state, block.Sums(group), sizeof(shared.state));
+  }
   CommitCopies();
   const DirectRange tiles = DirectTilesOf(args.plan, block.plan, block.position);
-  // Keys [64, 128) of the sequence's last block may not exist.
-  const int last = args.plan.offsets[tiles.end - 1] + block.position.index;
-  const bool half =
-      last == block.position.blocks - 1 && block.position.length - last * kBlock <= kKeys;
+  // The second half of the sequence's last block may not exist.
+  const bool half = block.KeysOf(args.plan.offsets[tiles.end - 1]) <= kKeys;
   const int steps = 2 * (tiles.end - tiles.begin) - (half ? 1 : 0);
   LoadStep(block, tiles.begin, 0, shared.stages[0]);
   CommitCopies();
-  const bool long_rows = __syncthreads_or(LoadProjection(
-      base, head, args.max_norm, shared.before.queries.w_high, shared.before.queries.w_low));
+  const bool too_long = __syncthreads_or(LoadProjection<kThreads>(
+      base, block.head, args.max_norm, shared.before.w_high, shared.before.w_low));
   WaitForCopies<1>();
   __syncthreads();
 
   Fragments phi;
-  QueryFeatures(base, shared.before.queries, phi);
-  Sums sums = {};
-  for (int g = block.plan.group_begin; g < block.plan.group_end; ++g) {
-    const StateGroup group = args.plan.groups[g];
-    if (!Reaches(block, group)) continue;
-    if (g > block.plan.group_begin) {
+  QueryFeatures(base, shared, phi);
+  Sums sums;
+  for (; group < block.plan.group_end; ++group) {
+    const StateGroup& states = args.plan.groups[group];
+    if (!block.Reached(states)) continue;
+    if (group > block.plan.group_begin) {
       __syncthreads();
-      CopyState(block, g, shared.state);
+      CopyBytes<kThreads>(shared.state, block.Sums(group), sizeof(shared.state));
       CommitCopies();
       WaitForCopies<0>();
       __syncthreads();
     }
-    AddFar(shared.state, group.exponential ? args.plan.decays + g * kBlock : nullptr,
-           group.left_nearest > 0, phi, sums);
+    AddFar(shared.state, states.exponential ? args.plan.decays + group * kBlock : nullptr,
+           states.left_nearest > 0, phi, sums);
   }
   __syncthreads();
-  for (Stage& stage : shared.stages) FillOnes<kKeys>(stage.values);
   if (steps > 1) LoadStep(block, tiles.begin, 1, shared.stages[1]);
   CommitCopies();
   for (int step = 0; step < steps; ++step) {
     WaitForCopies<1>();
     __syncthreads();
     const int next = step + 2;
-    if (next < steps)
+    if (next < steps) {
       LoadStep(block, tiles.begin + next / 2, next % 2, shared.stages[next % kStages]);
+    }
     CommitCopies();
     AddStep(shared.stages[step % kStages], phi, sums);
   }
   WaitForCopies<0>();
   __syncthreads();
-  Write(block, long_rows, sums, shared.out);
+  Finish(block, too_long, sums, shared.out);
+  __syncthreads();
+  WriteOutput<kThreads>(block, shared.out);
 }
 
 }  // namespace
 
 cudaError_t LaunchMmaQueries(const StructuredArgs& args, cudaStream_t stream) {
-  static const cudaError_t kPrepared =
+  const cudaError_t error =
       cudaFuncSetAttribute(MmaQueries, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
-  if (kPrepared != cudaSuccess) return kPrepared;
-  const dim3 grid(args.slots, args.base.head_end - args.base.head_begin);
+  if (error != cudaSuccess) return error;
+  // The heads of a token lie side by side in memory: their blocks run together.
+  const dim3 grid(args.base.head_end - args.base.head_begin, args.slots);
   MmaQueries<<<grid, kThreads, sizeof(Shared), stream>>>(args);
   return cudaGetLastError();
 }

@@ -11,6 +11,10 @@ namespace longwave::attention::cuda {
 namespace {
 
 constexpr int kMaxThreads = 512;
+constexpr int kLocalThreads = 256;
+
+// Shared memory of a block of LocalScan, such that several fit a multiprocessor.
+constexpr int kLocalBytes = 72 << 10;
 
 // Pairs of elements and their sums.
 struct Bf16State {
@@ -42,6 +46,35 @@ struct Running {
   }
 };
 
+// What a thread block (.., y: head and group, z: sequence) of a scan works on.
+struct ScanPlace {
+  int blocks = 0;     // of the sequence; 0: nothing to do
+  int64_t first = 0;  // state of the sequence's first block, in states
+  StateGroup group;
+  struct {
+    int begin = 0;
+    int end = 0;
+  } windows;
+
+  __device__ ScanPlace(const StructuredArgs& args, int y, int s) {
+    const SequenceView& sequences = args.base.sequences;
+    const Span span = SpanOf(sequences, s);
+    const int local_head = y / args.plan.max_groups, local_group = y % args.plan.max_groups;
+    const HeadPlan plan = args.plan.heads[args.base.head_begin + local_head];
+    if (!Takes(sequences, span.length()) || plan.group_begin + local_group >= plan.group_end)
+      return;
+    blocks = (span.length() + kBlock - 1) / kBlock;
+    const int first_slot = sequences.cu_seqlens == nullptr ? s * blocks : span.begin / kBlock + s;
+    first = (static_cast<int64_t>(local_head) * args.slots + first_slot) * args.plan.max_groups +
+            local_group;
+    group = args.plan.groups[plan.group_begin + local_group];
+    if (!group.exponential) {
+      windows.begin = plan.window_begin;
+      windows.end = plan.window_end;
+    }
+  }
+};
+
 // blockDim (lanes, segments); grid (lanes of a state, heads * max_groups, sequences).
 template <typename State>
 __global__ void __launch_bounds__(kMaxThreads)
@@ -51,27 +84,15 @@ __global__ void __launch_bounds__(kMaxThreads)
   extern __shared__ __align__(16) unsigned char storage[];
   auto* const totals = reinterpret_cast<Running<Sum>*>(storage);  // [segments][lanes]
 
-  const SequenceView& sequences = args.base.sequences;
-  const int s = static_cast<int>(blockIdx.z);
-  const Span span = SpanOf(sequences, s);
-  if (!Takes(sequences, span.length())) return;
-  const int blocks = (span.length() + kBlock - 1) / kBlock;
-  const int first_slot = sequences.cu_seqlens == nullptr ? s * blocks : span.begin / kBlock + s;
-
-  const int local_head = static_cast<int>(blockIdx.y) / args.plan.max_groups;
-  const HeadPlan plan = args.plan.heads[args.base.head_begin + local_head];
-  const int g = plan.group_begin + static_cast<int>(blockIdx.y) % args.plan.max_groups;
-  if (g >= plan.group_end) return;
-  const StateGroup group = args.plan.groups[g];
+  const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
+  if (place.blocks == 0) return;
+  const StateGroup group = place.group;
+  const int blocks = place.blocks;
 
   const int64_t element = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const bool active = element < state_pairs;
   const int64_t step = args.plan.max_groups * state_pairs;  // from block to block
-  const int64_t base =
-      ((static_cast<int64_t>(local_head) * args.slots + first_slot) * args.plan.max_groups + g -
-       plan.group_begin) *
-          state_pairs +
-      (active ? element : 0);
+  const int64_t base = place.first * state_pairs + (active ? element : 0);
   const Pair* const states = static_cast<const Pair*>(args.states) + base;
   Pair* const sums = static_cast<Pair*>(args.sums) + base;
 
@@ -83,12 +104,13 @@ __global__ void __launch_bounds__(kMaxThreads)
   const auto power = [&](int length) {
     return group.exponential ? exp(static_cast<Sum>(-group.rate) * kBlock * length) : Sum{1};
   };
+  const Sum full = power(per_segment);
   Running<Sum>& total = totals[segment * blockDim.x + threadIdx.x];
 
   // Right to left: what lies right_nearest blocks to the right and beyond.
   Running<Sum> sum;
   if (group.right_nearest > 0) {
-#pragma unroll 4
+#pragma unroll 8
     for (int b = end - 1; b >= begin; --b) {
       sum.Decay(decay);
       const int source = b + group.right_nearest;
@@ -100,14 +122,14 @@ __global__ void __launch_bounds__(kMaxThreads)
     for (int other = segments - 1; other > segment; --other) {
       const int length = min((other + 1) * per_segment, blocks) - min(other * per_segment, blocks);
       if (length == 0) continue;
-      sum.Decay(power(length));
+      sum.Decay(length == per_segment ? full : power(length));
       const Running<Sum>& before = totals[other * blockDim.x + threadIdx.x];
       sum.x += before.x;
       sum.y += before.y;
     }
     __syncthreads();
   }
-#pragma unroll 4
+#pragma unroll 8
   for (int b = end - 1; b >= begin; --b) {
     if (group.right_nearest > 0) {
       sum.Decay(decay);
@@ -119,7 +141,7 @@ __global__ void __launch_bounds__(kMaxThreads)
 
   if (group.left_nearest > 0) {
     sum = {};
-#pragma unroll 4
+#pragma unroll 8
     for (int b = begin; b < end; ++b) {
       sum.Decay(decay);
       const int source = b - group.left_nearest;
@@ -129,12 +151,12 @@ __global__ void __launch_bounds__(kMaxThreads)
     __syncthreads();
     sum = {};
     for (int other = 0; other < segment; ++other) {  // all of them full
-      sum.Decay(power(per_segment));
+      sum.Decay(full);
       const Running<Sum>& before = totals[other * blockDim.x + threadIdx.x];
       sum.x += before.x;
       sum.y += before.y;
     }
-#pragma unroll 4
+#pragma unroll 8
     for (int b = begin; b < end; ++b) {
       sum.Decay(decay);
       const int source = b - group.left_nearest;
@@ -145,8 +167,8 @@ __global__ void __launch_bounds__(kMaxThreads)
     }
   }
 
-  if (group.exponential || !active) return;
-  for (int w = plan.window_begin; w < plan.window_end; ++w) {
+  if (!active) return;
+  for (int w = place.windows.begin; w < place.windows.end; ++w) {
     const StateWindow window = args.plan.windows[w];
     for (int b = begin; b < end; ++b) {
       Running<Sum> inside;
@@ -160,18 +182,130 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
 }
 
+// The same for bfloat16 states of sequences that are not too long: a thread block copies its lanes
+// of all blocks' states to shared memory once, and the passes run there.
+__global__ void __launch_bounds__(kLocalThreads)
+    LocalScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes) {
+  extern __shared__ __align__(16) unsigned char storage[];
+  const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
+  if (place.blocks == 0) return;
+  const StateGroup group = place.group;
+  const int blocks = place.blocks;
+  auto* const states = reinterpret_cast<uint32_t*>(storage);  // [blocks][lanes]
+  uint32_t* const partial = states + blocks * lanes;          // what has come from the right
+  auto* const totals = reinterpret_cast<float2*>(partial + blocks * lanes);  // [segments][lanes]
+
+  const int64_t step = args.plan.max_groups * state_pairs;  // from block to block
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * lanes;
+  const int64_t base = place.first * state_pairs + first;
+  const uint32_t* const from = static_cast<const uint32_t*>(args.states) + base;
+  uint32_t* const to = static_cast<uint32_t*>(args.sums) + base;
+  // Sixteen-byte pieces: a state is a multiple of them, and so are the lanes.
+  const int pieces = lanes / 4;
+  for (int c = static_cast<int>(threadIdx.x); c < blocks * pieces; c += kLocalThreads) {
+    const int b = c / pieces, piece = c % pieces;
+    CopyAsync16(states + c * 4, from + b * step + piece * 4, true);
+  }
+  CommitCopies();
+  WaitForCopies<0>();
+  __syncthreads();
+
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const int segment = static_cast<int>(threadIdx.x) / lanes, segments = kLocalThreads / lanes;
+  const int per_segment = (blocks + segments - 1) / segments;
+  const int begin = min(segment * per_segment, blocks);
+  const int end = min(begin + per_segment, blocks);
+  const auto load = [&](int b) { return UnpackBf16(states[b * lanes + lane]); };
+  const float decay = group.exponential ? expf(-group.rate * kBlock) : 1.0F;
+  const auto power = [&](int length) {
+    return group.exponential ? expf(-group.rate * kBlock * length) : 1.0F;
+  };
+  const float full = power(per_segment);
+
+  Running<float> sum;
+  const auto right = [&](int b) {
+    sum.Decay(decay);
+    const int source = b + group.right_nearest;
+    sum.Add(group.right_enter, source < blocks ? load(source) : float2{0, 0});
+  };
+  const auto left = [&](int b) {
+    sum.Decay(decay);
+    const int source = b - group.left_nearest;
+    sum.Add(group.left_enter, source >= 0 ? load(source) : float2{0, 0});
+  };
+  const auto share = [&] {
+    totals[threadIdx.x] = {sum.x, sum.y};
+    __syncthreads();
+    sum = {};
+  };
+  const auto join = [&](int other, float factor) {
+    sum.Decay(factor);
+    const float2 total = totals[other * lanes + lane];
+    sum.x += total.x;
+    sum.y += total.y;
+  };
+  if (group.right_nearest > 0) {
+#pragma unroll 8
+    for (int b = end - 1; b >= begin; --b) right(b);
+    share();
+    for (int other = segments - 1; other > segment; --other) {
+      const int length = min((other + 1) * per_segment, blocks) - min(other * per_segment, blocks);
+      if (length > 0) join(other, length == per_segment ? full : power(length));
+    }
+    __syncthreads();
+  }
+#pragma unroll 8
+  for (int b = end - 1; b >= begin; --b) {
+    if (group.right_nearest > 0) right(b);
+    partial[b * lanes + lane] = PackBf16(sum.x, sum.y);
+  }
+  sum = {};
+  if (group.left_nearest > 0) {
+#pragma unroll 8
+    for (int b = begin; b < end; ++b) left(b);
+    share();
+    for (int other = 0; other < segment; ++other) join(other, full);  // all of them full
+  }
+#pragma unroll 4
+  for (int b = begin; b < end; ++b) {
+    if (group.left_nearest > 0) left(b);
+    float2 result = UnpackBf16(partial[b * lanes + lane]);
+    result.x += sum.x;
+    result.y += sum.y;
+    for (int w = place.windows.begin; w < place.windows.end; ++w) {
+      const StateWindow window = args.plan.windows[w];
+      for (int source = max(b + window.begin, 0); source < min(b + window.end, blocks); ++source) {
+        const float2 state = load(source);
+        result.x += window.amplitude * state.x;
+        result.y += window.amplitude * state.y;
+      }
+    }
+    to[b * step + lane] = PackBf16(result.x, result.y);
+  }
+}
+
 }  // namespace
 
-cudaError_t LaunchScan(const StructuredArgs& args, const StateShape& shape, bool bf16,
-                       cudaStream_t stream) {
+cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream) {
   const int heads = args.base.head_end - args.base.head_begin;
   if (args.plan.max_groups == 0) return cudaSuccess;
   const int blocks = (args.base.sequences.length + kBlock - 1) / kBlock;
+  const int64_t pairs = size / 2;
+  const unsigned units = heads * args.plan.max_groups;
+  for (int lanes : {32, 16, 8}) {
+    const int bytes = 8 * blocks * lanes + kLocalThreads * static_cast<int>(sizeof(float2));
+    if (!bf16 || bytes > kLocalBytes || pairs % lanes != 0) continue;
+    const cudaError_t error =
+        cudaFuncSetAttribute(LocalScan, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) return error;
+    const dim3 grid(static_cast<unsigned>(pairs / lanes), units, args.base.sequences.count);
+    LocalScan<<<grid, kLocalThreads, bytes, stream>>>(args, pairs, lanes);
+    return cudaGetLastError();
+  }
   int segments = 1;
   while (segments < 16 && 4 * segments < blocks) segments *= 2;
   const int lanes = std::max(32, 256 / segments);
-  const int64_t pairs = shape.size() / 2;
-  const dim3 grid(static_cast<unsigned>((pairs + lanes - 1) / lanes), heads * args.plan.max_groups,
+  const dim3 grid(static_cast<unsigned>((pairs + lanes - 1) / lanes), units,
                   args.base.sequences.count);
   const dim3 threads(lanes, segments);
   if (bf16) {

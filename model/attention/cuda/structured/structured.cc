@@ -61,8 +61,11 @@ bool Aligned(const at::Tensor& x) {
 }
 
 bool TakesMma(const Problem& problem) {
-  return problem.q.scalar_type() == at::kBFloat16 && problem.projection.size(1) <= kMmaSize &&
-         Aligned(problem.q) && Aligned(problem.k) && Aligned(problem.v) && Aligned(problem.out);
+  const at::Tensor& w = problem.projection;
+  return reinterpret_cast<uintptr_t>(w.const_data_ptr()) % 16 == 0 && w.stride(0) % 4 == 0 &&
+         w.stride(1) % 4 == 0 && problem.q.scalar_type() == at::kBFloat16 &&
+         problem.projection.size(1) <= kMmaSize && Aligned(problem.q) && Aligned(problem.k) &&
+         Aligned(problem.v) && Aligned(problem.out);
 }
 
 template <bool kSmooth>
@@ -133,10 +136,12 @@ class BlockAlgorithm final : public Algorithm {
     args.heads = static_cast<int32_t>(problem.heads());
     args.slots = SlotCount(args.base.sequences);
     const bool mma = TakesMma(problem);
-    const StateShape shape = mma ? kMmaState : SimtState(args.base.features, args.base.value_dim);
+    const StateShape simt = SimtState(args.base.features, args.base.value_dim);
     const int64_t element = mma ? 2 : 4;
-    const int64_t features = Round(args.slots * kBlock * shape.features * element);
-    const int64_t states = Round(args.slots * args.plan.max_groups * shape.size() * element);
+    const int64_t state = mma ? kMmaState : simt.size();
+    const int64_t features =
+        Round(args.slots * kBlock * (mma ? kMmaSize : simt.features) * element);
+    const int64_t states = Round(args.slots * args.plan.max_groups * state * element);
     const int64_t per_head = features * (mma ? 1 : 2) + 2 * states;
     const int64_t step = std::clamp<int64_t>(kWorkspaceBytes / std::max<int64_t>(per_head, 1), 1,
                                              part.head_end - part.head_begin);
@@ -163,18 +168,20 @@ class BlockAlgorithm final : public Algorithm {
       args.base.head_end = static_cast<int32_t>(end);
       args.max_norm = MaxNorm(part, head, end);
       C10_CUDA_CHECK(mma ? LaunchMmaKeys(args, stream) : LaunchSimtKeys(args, stream));
-      C10_CUDA_CHECK(LaunchScan(args, shape, mma, stream));
-      C10_CUDA_CHECK(mma ? LaunchMmaQueries(args, stream) : LaunchSimtQueries(args, stream));
+      C10_CUDA_CHECK(LaunchScan(args, state, mma, stream));
+      cudaError_t error = mma ? LaunchHopperQueries(args, stream) : LaunchSimtQueries(args, stream);
+      if (error == cudaErrorNotSupported) error = LaunchMmaQueries(args, stream);
+      C10_CUDA_CHECK(error);
       const RowList doubt{args.doubt_count, args.doubt_rows};
       C10_CUDA_CHECK(LaunchExactRows(args.base, args.heads, &doubt, stream));
     }
   }
 
  private:
-  // Measured on an H100: bench/results/attention_gpu.json.
-  static constexpr double kFixedMilliseconds = 0.012;
-  static constexpr double kMmaFlopPerMillisecond = 220e9;
-  static constexpr double kSimtFlopPerMillisecond = 20e9;
+  // Measured on an H100: docs/kernels.md.
+  static constexpr double kFixedMilliseconds = 0.025;
+  static constexpr double kMmaFlopPerMillisecond = 190e9;
+  static constexpr double kSimtFlopPerMillisecond = 15e9;
 
   // Pieces of the workspace begin at multiples of 256 bytes.
   static int64_t Round(int64_t size) { return (size + 255) / 256 * 256; }
