@@ -167,6 +167,15 @@ def batching() -> list:
         lines("Batches split", "Batches a second that failed as a whole, mostly for want of the device's memory, and "
               "were computed again in parts.", BATCHES,
               query(rate("longwave_batch_splits_total", "model"), "{{model}}")),
+        lines("Attention", "Heads that each algorithm computes at each length, over all layers, as planned at start-up.",
+              COUNT, query(f"sum by (model, tokens, algorithm) (longwave_model_attention_heads{{{MODEL}}})",
+                           "{{algorithm}} {{tokens}} {{model}}")),
+        lines("Result cache", "Inputs a second that were answered from the cache of results, and those that it was asked "
+              "for in vain. Empty where the cache is off.", INPUTS_PER_SECOND,
+              query(rate("longwave_result_cache_hits_total", "model"), "hits {{model}}"),
+              query(rate("longwave_result_cache_misses_total", "model"), "misses {{model}}")),
+        lines("Result cache size", "Memory of the results that are kept.", BYTES,
+              query(f"sum by (instance) (longwave_result_cache_bytes{{{PROCESS}}})", "{{instance}}")),
     ]
 
 

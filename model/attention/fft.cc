@@ -259,7 +259,7 @@ class FftAlgorithm final : public Algorithm {
                 costs.chunk_ps_per_flop * near) +
         1e-3 * costs.fft_us_per_head;
     // Features and values at every point; each thread's inputs, outputs and temporaries.
-    const int64_t step = TransformsAtATime(shape.transform_size / 2);
+    const int64_t step = TransformsAtATime(std::max<int64_t>(1, shape.transform_size / 2));
     const int64_t bytes = shape.transform_size *
                           (4 * (shape.feature_dim + shape.value_dim) + 12 * step * shape.threads);
     return {ms / shape.threads, 1e-5, bytes};
