@@ -1,4 +1,4 @@
-"""Every test runs on the CPU and, where there is a GPU and the CUDA library is built, on it; those marked `host` or `gpu` on one."""
+"""Every test runs on the CPU and, where there is a GPU and the CUDA library is built, on it; those marked `host`, `cpu` or `gpu` on one."""
 
 import operators
 import pytest
@@ -6,11 +6,12 @@ import pytest
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "host: what it tests is the same code on every device")
+    config.addinivalue_line("markers", "cpu: what it tests is there on CPUs only")
     config.addinivalue_line("markers", "gpu: what it tests is there on GPUs only")
 
 
 def pytest_generate_tests(metafunc):
-    only = {"host": ["cpu"], "gpu": ["cuda"]}
+    only = {"host": ["cpu"], "cpu": ["cpu"], "gpu": ["cuda"]}
     devices = [only[name] for name in only if metafunc.definition.get_closest_marker(name)]
     metafunc.parametrize("device", devices[0] if devices else ["cpu", "cuda"], indirect=True)
 

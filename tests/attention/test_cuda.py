@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 
 HEADS, SIZE = 2, 64  # what the tensor cores' kernels take
 prepared_op = torch.ops.longwave.rpe_attention.prepared
-FAST = ["structured", "low_rank", "direct", "fft", "auto"]
+FAST = ["structured", "low_rank", "direct", "auto"]
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,11 @@ def test_a_graph_is_replayed_with_other_inputs_and_lengths():
             x.copy_(new[0])
         offsets.copy_(torch.tensor([0, lengths[0], tokens], dtype=torch.int32))
         graph.replay()
-        assert torch.equal(out, prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=lengths))
+        # How keys are split depends on the lengths at capture, so sums may round otherwise.
+        expected = exact(q, k, v, w, bias, cu_seqlens=offsets, seqlens=lengths)
+        for begin, length in zip([0, lengths[0]], lengths):
+            part = slice(begin, begin + length)
+            assert error(out[None, part], expected[None, part], v[None, part]) <= PROMISE[torch.bfloat16]
 
 
 def test_the_table_may_lie_on_either_device():

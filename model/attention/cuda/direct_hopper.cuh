@@ -20,8 +20,7 @@ struct Barrier {
                  "r"(arrivals));
   }
   __device__ void Arrive() {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(&word))
-                 : "memory");
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(&word)) : "memory");
   }
   // Arrives and says how many bytes are still to come in this phase.
   __device__ void ArriveAndExpect(uint32_t bytes) {
@@ -113,8 +112,8 @@ __device__ inline bool AnyOf(bool mine, int barrier, int threads) {
 #define LONGWAVE_F16(x, i) \
   LONGWAVE_F4(x, i), LONGWAVE_F4(x, (i) + 4), LONGWAVE_F4(x, (i) + 8), LONGWAVE_F4(x, (i) + 12)
 
-#define LONGWAVE_D32                                                  \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"            \
+#define LONGWAVE_D32                                       \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 
 // d (+)= a b^T: a 64 x 16 and b n x 16, both with k contiguous in shared memory; n = 128 or 64.

@@ -5,6 +5,7 @@
 
 #include "model/attention/cuda/device_types.cuh"
 #include "model/attention/cuda/direct_tiles.h"
+#include "model/attention/cuda/mma.cuh"
 
 namespace longwave::attention::cuda {
 
@@ -56,6 +57,14 @@ __device__ inline char* PanelOf(const DirectOperands& operands, const TileOperan
 // Byte of the 16-byte chunk `chunk` of a row, from the panel's first byte.
 __device__ inline int SwizzledByte(int row, int chunk) {
   return row * kPanelRowBytes + ((chunk ^ (row & 7)) << 4);
+}
+
+// Two numbers in bfloat16, and takes them off: the next part is what remains.
+__device__ inline uint32_t TakePart(float& low, float& high) {
+  const uint32_t packed = PackBf16(low, high);
+  low -= __uint_as_float(packed << 16);
+  high -= __uint_as_float(packed & 0xffff0000u);
+  return packed;
 }
 
 // What a tile of rows subtracts from b: the largest that any of its rows can reach.

@@ -56,6 +56,9 @@ struct DirectArgs {
   RunningMaxima maxima;
   int32_t tensor_heads = 0;  // heads of q, for numbering rows
 
+  // A block takes 64 rows per group; 2 or 3 of them.
+  int32_t row_groups = 2;
+
   // Partial sums where the keys are split over blocks: float32 [splits, heads, rows, value panels *
   // 64] and [splits, heads, rows].
   int32_t splits = 1;
@@ -70,8 +73,13 @@ struct DirectArgs {
 // Writes the operands.
 cudaError_t LaunchDirectOperands(const DirectArgs& args, cudaStream_t stream);
 
-// The quadratic part on tensor cores of sm_90a, for one part, tables of distances in a row.
-cudaError_t LaunchDirectHopper(const DirectArgs& args, int row_groups, cudaStream_t stream);
+// The quadratic part for tables of distances in a row, by the instructions of sm_90a; whether the
+// current device and the library have them.
+bool HasDirectHopper();
+cudaError_t LaunchDirectHopper(const DirectArgs& args, cudaStream_t stream);
+
+// The same on any device from sm_80 on, for tables of a grid, too. Does not split the keys.
+cudaError_t LaunchDirectMma(const DirectArgs& args, cudaStream_t stream);
 
 // Adds up what the splits of the keys found and writes the output.
 cudaError_t LaunchDirectCombine(const DirectArgs& args, cudaStream_t stream);

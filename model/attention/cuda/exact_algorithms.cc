@@ -1,5 +1,4 @@
-// "reference", and a "direct" that serves every dtype, head size and table: both by the float64
-// rows of exact_rows.h.
+// "reference": every dtype, head size and table by the float64 rows of exact_rows.h.
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -41,11 +40,6 @@ class ExactAlgorithm final : public Algorithm {
 
 const Algorithm& Reference() {
   static const ExactAlgorithm algorithm("reference");
-  return algorithm;
-}
-
-const Algorithm& Direct() {
-  static const ExactAlgorithm algorithm("direct");
   return algorithm;
 }
 
