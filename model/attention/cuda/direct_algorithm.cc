@@ -16,6 +16,7 @@
 #include "model/attention/cuda/exact_rows.h"
 #include "model/attention/cuda/problem_args.h"
 #include "model/attention/device_cache.h"
+#include "model/attention/feature_range.h"
 
 namespace longwave::attention::cuda {
 namespace {
@@ -139,6 +140,8 @@ class DirectAlgorithm final : public Algorithm {
   static constexpr double kFlopPerMillisecondMma = 150e9;
   static constexpr double kLaunchMilliseconds = 0.015;
 
+  static constexpr double kMaxFloatExponent = 30;
+
   struct Precision {
     double products;  // of parts, for every product
     int64_t parts;
@@ -163,17 +166,24 @@ class DirectAlgorithm final : public Algorithm {
 
   static bool OnHopper(int64_t grid_width) { return grid_width == 0 && HasDirectHopper(); }
 
-  static bool OnTensorCores(at::ScalarType dtype, int64_t dim, int64_t features,
+  // exponent: as FeatureRange has it. A float32 feature errs by 1e-7 times it, too much for large
+  // ones: those are computed in float64.
+  static bool OnTensorCores(at::ScalarType dtype, double exponent, int64_t dim, int64_t features,
                             int64_t value_dim) {
-    return dtype != at::kDouble && std::max({dim, features, value_dim}) <= kMaxColumns &&
+    return dtype != at::kDouble && (dtype != at::kFloat || exponent <= kMaxFloatExponent) &&
+           std::max({dim, features, value_dim}) <= kMaxColumns &&
            at::cuda::getCurrentDeviceProperties()->major >= 8;
   }
   static bool OnTensorCores(const Shape& shape) {
-    return OnTensorCores(shape.dtype, shape.dim, shape.feature_dim, shape.value_dim);
+    return OnTensorCores(shape.dtype, shape.range.exponent, shape.dim, shape.feature_dim,
+                         shape.value_dim);
   }
   static bool OnTensorCores(const Problem& problem) {
-    return OnTensorCores(problem.q.scalar_type(), problem.q.size(2), problem.feature_dim(),
-                         problem.v.size(2));
+    const auto& [map, normalize, scale] = problem.features;
+    // The projection is on the device: what is typical has to do.
+    const double exponent = FeatureRange::Typical(problem.q.size(2), normalize, scale).exponent;
+    return OnTensorCores(problem.q.scalar_type(), exponent, problem.q.size(2),
+                         problem.feature_dim(), problem.v.size(2));
   }
 };
 

@@ -19,6 +19,7 @@ __device__ void Features(const AttentionArgs& args, int rows, Shared& shared) {
   const int row = static_cast<int>(threadIdx.x) / 32 * 16;
   float log[kMmaSize / 8][4], half_square[2];
   LogFeatures(args, shared.keys, row, shared.w_high, shared.w_low, log, half_square);
+  __syncwarp();  // all have read the rows that are written now
 #pragma unroll
   for (int f = 0; f < kMmaSize / 8; ++f) {
     const int column = f * 8 + lane % 4 * 2;
