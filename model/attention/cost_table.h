@@ -7,14 +7,14 @@
 namespace longwave::attention {
 
 inline constexpr CostConstants kCpuCosts = {
-    .direct_ps_per_flop = 13.9,
-    .direct_ns_per_row = 584,
-    .chunk_ps_per_flop = 12.1,
-    .chunk_ns_per_feature = 0,
-    .chunk_ps_per_byte = 629,
-    .fft_ps_per_flop = 65.7,
+    .direct_ps_per_flop = 14.2,
+    .direct_ns_per_row = 547,
+    .chunk_ps_per_flop = 11.3,
+    .chunk_ns_per_feature = 0.338,
+    .chunk_ps_per_byte = 591,
+    .fft_ps_per_flop = 61.6,
     .fft_ps_per_point = 0,
-    .fft_us_per_head = 972,
+    .fft_us_per_head = 969,
 };
 
 }  // namespace longwave::attention
