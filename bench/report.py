@@ -3,7 +3,10 @@
 
   bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, docs/images/attention_cpu.svg, and the
                                    claims in README.md (accuracy from model/pretrained/file-type/1/results.json)
+  bench/report.py attention_gpu    rewrites its part of docs/benchmarks.md and docs/images/attention_gpu.svg
   bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
+  bench/report.py planner_grid     rewrites its part of docs/benchmarks.md
+  bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
 
 Needs matplotlib (pip install matplotlib).
 """
@@ -19,6 +22,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
+OURS = ("auto", "structured", "low_rank", "direct", "fft")
 
 
 def milliseconds(value: float) -> str:
@@ -33,9 +37,18 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
 
 
+def softmax_times(data: dict) -> dict[int, float]:
+    """Length -> median ms; of several runs, the least."""
+    times_ms = {}
+    for row in data["rows"]:
+        if row["contender"] == "softmax" and "median_ms" in row:
+            times_ms[row["n"]] = min(row["median_ms"], times_ms.get(row["n"], row["median_ms"]))
+    return times_ms
+
+
 def attention_table(data: dict) -> str:
-    """A Markdown table per bias table: lengths down, contenders across, median ms and the ratio to softmax."""
-    lines = []
+    """A Markdown table per bias table: lengths down, contenders across, median ms and the ratio to softmax, which sees no table."""
+    lines, peers = [], softmax_times(data)
     for table in sorted({row["table"] for row in data["rows"]}):
         rows = [row for row in data["rows"] if row["table"] == table]
         names = list(dict.fromkeys(row["contender"] for row in rows))
@@ -43,7 +56,7 @@ def attention_table(data: dict) -> str:
         lines += ["| n | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
         for n in sorted({row["n"] for row in rows}):
             by_name = {row["contender"]: row for row in rows if row["n"] == n}
-            base = by_name.get("softmax", {}).get("median_ms")
+            base = peers.get(n)
             cells = [cell(by_name.get(name), base if name != "softmax" else None) for name in names]
             lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
         lines.append("")
@@ -78,7 +91,7 @@ def attention_plot(data: dict, path: pathlib.Path) -> None:
         rows = [row for row in data["rows"] if row["table"] == table and "median_ms" in row]
         for name in dict.fromkeys(row["contender"] for row in rows):
             points = sorted((row["n"], row["median_ms"]) for row in rows if row["contender"] == name)
-            axis.plot(*zip(*points), marker="o", label=name, linestyle="--" if name in ("softmax", "textbook") else "-")
+            axis.plot(*zip(*points), marker="o", label=name, linestyle="-" if name in OURS else "--")
         axis.set(xscale="log", yscale="log", title=f"{table} table", xlabel="tokens")
         axis.set_xticks(sorted({row["n"] for row in rows}), [f"{n:,}" for n in sorted({row["n"] for row in rows})])
         axis.minorticks_off()
@@ -93,7 +106,7 @@ def attention_plot(data: dict, path: pathlib.Path) -> None:
 def claims(data: dict, accuracy: dict) -> str:
     """README's two tables: an attention layer beside softmax, and the bundled model's accuracy."""
     rows = {(row["table"], row["n"], row["contender"]): row for row in data["rows"] if "median_ms" in row}
-    lengths = sorted({n for _, n, name in rows if name == "auto"})
+    lengths, peers = sorted({n for _, n, name in rows if name == "auto"}), softmax_times(data)
     lines = [
         f"One attention layer on {data['machine']['threads']} CPU cores, {data['shape']['heads']} heads of {data['shape']['head_dim']}: "
         "median ms, and how many times faster than PyTorch's softmax attention (below 1: slower).",
@@ -102,13 +115,10 @@ def claims(data: dict, accuracy: dict) -> str:
         "|---|---|---|---|---|---|",
     ]
     for n in lengths:
-        cells = [milliseconds(rows["clipped", n, "softmax"]["median_ms"])]
+        cells = [milliseconds(peers[n])]
         for table in ("clipped", "alibi", "inverse", "noise"):
-            ours, peer = rows.get((table, n, "auto")), rows.get((table, n, "softmax"))
-            if ours is None or peer is None:
-                cells.append("-")
-                continue
-            cells.append(f"{milliseconds(ours['median_ms'])} ({times(peer['median_ms'] / ours['median_ms'])})")
+            ours = rows.get((table, n, "auto"))
+            cells.append(f"{milliseconds(ours['median_ms'])} ({times(peers[n] / ours['median_ms'])})" if ours else "-")
         lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
     shown = ["first 512", "first 2048", "first 8192", "joined 65536"]
     lines += ["", "The bundled model on files of packages that it was not trained on, accuracy in percent:", ""]
@@ -157,6 +167,109 @@ def encoder_table(data: dict) -> str:
     return "\n".join(lines)
 
 
+def grid_table(data: dict) -> str:
+    """Tables of bias down, lengths across: the pick and how many times the fastest algorithm's time it takes."""
+    rows = {(row["table"], row["n"]): row for row in data["rows"]}
+    lengths = sorted({n for _, n in rows})
+    lines = ["| table | " + " | ".join(f"{n:,}" for n in lengths) + " |", "|---|" + "---|" * len(lengths)]
+    for table in dict.fromkeys(table for table, _ in rows):
+        cells = [f"{row['pick']} {row['ratio']:.2f}" if (row := rows.get((table, n))) else "-" for n in lengths]
+        lines.append(f"| {table} | " + " | ".join(cells) + " |")
+    worst = max(row["ratio"] for row in data["rows"])
+    lines += ["", f"Worst: {worst:.2f}. {data['machine']['processor']}, {data['machine']['threads']} threads."]
+    return "\n".join(lines)
+
+
+def gpu_table(data: dict) -> str:
+    """Batches down, contenders across; the peers without a bias are timed once and stand beside every table."""
+    peers = {(row["batch"], row["n"]): row["median_ms"] for row in data["rows"] if row["contender"] == "cudnn" and "median_ms" in row}
+    lines = []
+    for table in dict.fromkeys(row["table"] for row in data["rows"]):
+        rows = [row for row in data["rows"] if row["table"] == table]
+        names = [name for name in dict.fromkeys(row["contender"] for row in rows)
+                 if any("median_ms" in row for row in rows if row["contender"] == name)]  # fmt: skip
+        lines += [f"**{table} table**, median ms (times cuDNN softmax's; below 1 is faster)", ""]
+        lines += ["| batch x n | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for batch, n in sorted({(row["batch"], row["n"]) for row in rows}):
+            by_name = {row["contender"]: row for row in rows if (row["batch"], row["n"]) == (batch, n) and "median_ms" in row}
+            base = peers.get((batch, n))
+            cells = [cell(by_name.get(name), base if name != "cudnn" else None) for name in names]
+            lines.append(f"| {batch} x {n:,} | " + " | ".join(cells) + " |")
+        lines.append("")
+    errors = [row["error"] for row in data["rows"] if row["contender"] in ("auto", "structured", "direct") and "error" in row]
+    machine, shape = data["machine"], data["shape"]
+    lines.append(
+        f"Largest error of ours against float64 where it was checked: {max(errors):.1e} of max |v|. {machine['gpu']}, torch "
+        f"{machine['torch']}, commit {data['commit']}; {shape['heads']} heads, d = {shape['head_dim']}, m = {shape['features']}, "
+        f"{shape['dtype']}, each call a CUDA graph."
+    )
+    return "\n".join(lines)
+
+
+SCENARIOS = {
+    "echo_1": "bare gRPC echo, 1 caller",
+    "echo_16": "bare gRPC echo, 16 callers",
+    "null_1": "model that computes nothing, 1 caller",
+    "null_16": "model that computes nothing, 16 callers",
+    "null_streams": "the same, 1,000 streams, 4,000 a second",
+    "slow_capacity": "model of 20 us a token, 64 callers",
+    "slow_overload": "the same asked for 3x its capacity, deadline 500 ms",
+    "real_capacity": "file-type, 512 tokens, 32 callers",
+    "real_half": "file-type, 512 tokens, half of that rate",
+    "real_half_long": "the same beside one caller of 65,536 tokens",
+    "real_ragged": "file-type, 64 to 4096 tokens, 32 callers",
+    "real_overload": "file-type asked for 3x its capacity, deadline 500 ms",
+}
+
+
+def serving_table(data: dict) -> str:
+    """Scenarios down: what was answered, in time, latency quantiles, refusals; then what follows from them."""
+    runs = data["runs"]
+    lines = ["| scenario | answered/s | in time | p50 | p95 | p99 | p99.9 | refused | their p99 |", "|---|---|---|---|---|---|---|---|---|"]
+    for name, title in SCENARIOS.items():
+        for index, row in enumerate(runs[name]["classes"]):
+            times_ms = [duration(row["answered_ms"].get(q)) for q in ("p50", "p95", "p99", "p99_9")]
+            refused = row["refused_ms"]
+            cells = [f"{row['answered_per_s']:,.1f}", f"{row['accepted_in_deadline']:.1%}", *times_ms, f"{refused['count']:,}", duration(refused.get("p99"))]
+            lines.append(f"| {title if index == 0 else '&nbsp;&nbsp;the long one'} | " + " | ".join(cells) + " |")
+    first = {name: runs[name]["classes"][0] for name in SCENARIOS}
+    memory = runs["null_streams"]["server_memory_bytes"]
+    ratio = {name: first[name]["tokens_per_s"] / runs[bare]["tokens_per_s"] for name, bare in (("real_capacity", "runtime_512"), ("real_ragged", "runtime_ragged"))}
+    lines += [
+        "",
+        f"- The server adds {1e3 * (first['null_1']['answered_ms']['p50'] - first['echo_1']['answered_ms']['p50']):.0f} us to a bare echo of the same message.",
+        f"- Tokens a second against `model/runtime` driven directly: {ratio['real_capacity']:.0%} at 512 tokens, {ratio['real_ragged']:.0%} with ragged lengths.",
+        f"- At three times the capacity {first['slow_overload']['goodput_per_s'] / first['slow_capacity']['answered_per_s']:.0%} of it is answered in time (slow model), "
+        f"{first['real_overload']['goodput_per_s'] / first['real_capacity']['answered_per_s']:.0%} (file-type).",
+        f"- A long request always in flight makes the p99 of short ones {times(first['real_half_long']['answered_ms']['p99'] / first['real_half']['answered_ms']['p99'])} what it is without.",
+        f"- Over {memory['samples']} seconds of 1,000 streams the server's memory stays within {memory['max'] / memory['min'] - 1:.1%}; of every answer, none is wrong, lost or repeated.",
+        "",
+        f"{data['machine']['processor']}, {data['machine']['cores']} cores that load and server share.",
+    ]
+    return "\n".join(lines)
+
+
+def duration(ms: float | None) -> str:
+    if ms is None:
+        return "-"
+    return f"{1e3 * ms:.0f} us" if ms < 1 else f"{milliseconds(ms)} ms"
+
+
+def serving_plot(data: dict, path: pathlib.Path) -> None:
+    """Latency quantiles of short requests at half of the capacity, with and without a long one beside them."""
+    quantiles = {"p50": 50, "p95": 95, "p99": 99, "p99_9": 99.9}
+    figure, axis = plt.subplots(figsize=(6, 4))
+    for name, label in (("real_half", "alone"), ("real_half_long", "beside a request of 65,536 tokens"), ("real_capacity", "at capacity")):
+        row = data["runs"][name]["classes"][0]["answered_ms"]
+        axis.plot(range(len(quantiles)), [row[q] for q in quantiles], marker="o", label=label)
+    axis.set_xticks(range(len(quantiles)), [f"p{q}" for q in quantiles.values()])
+    axis.set(yscale="log", ylabel="ms", title="512-token requests, file-type, two cores")
+    axis.grid(True, alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def replace_part(page: pathlib.Path, name: str, text: str) -> None:
     """Puts text between the page's markers of that name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -166,13 +279,25 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "encoder_gpu"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_gpu", "encoder_gpu", "planner_grid", "serving"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
     if name == "encoder_gpu":
         replace_part(PAGE, name, encoder_table(data))
+        return 0
+    if name == "planner_grid":
+        replace_part(PAGE, name, grid_table(data))
+        return 0
+    if name == "serving":
+        serving_plot(data, ROOT / "docs/images" / f"{name}.svg")
+        replace_part(PAGE, name, serving_table(data))
+        return 0
+    if name == "attention_gpu":
+        single = {**data, "rows": [row for row in data["rows"] if row["batch"] == 1]}
+        attention_plot(single, ROOT / "docs/images" / f"{name}.svg")
+        replace_part(PAGE, name, gpu_table(data))
         return 0
     attention_plot(data, ROOT / "docs/images" / f"{name}.svg")
     replace_part(PAGE, name, attention_table(data))
