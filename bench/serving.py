@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self, build: pathlib.Path, model: pathlib.Path, scale: float):
         self.programs, self.server = build / "bench/serving", build / "server/longwave-server"
-        self.model, self.scale, self.runs, self.address, self.pid = model, scale, {}, "", 0
+        self.model, self.scale, self.runs, self.address, self.metrics_port, self.pid = model, scale, {}, "", 0, 0
 
     @contextlib.contextmanager
     def serve(self, *command, ports: bool = True):
@@ -48,7 +48,8 @@ class Bench:
                         if process.poll() is not None:
                             raise SystemExit(f"{command[0]} ended with {process.returncode} before it served")
                         time.sleep(0.05)
-                    self.address = f"127.0.0.1:{json.loads(port_file.read_text())['grpc']}"
+                    bound = json.loads(port_file.read_text())
+                    self.address, self.metrics_port = f"127.0.0.1:{bound['grpc']}", bound["metrics"]
                 else:
                     self.address = f"127.0.0.1:{process.stdout.readline().split()[-1]}"
                 self.pid = process.pid
@@ -73,10 +74,10 @@ class Bench:
         self.runs[name] = run
         return run["classes"][0]
 
-    def direct(self, name: str, traffic: str, seconds: float) -> None:
+    def direct(self, name: str, traffic: str, seconds: float, device: str = "cpu") -> None:
         """The same traffic without a server."""
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            command = [self.programs / "longwave-runtime-load", "--model", self.model, "--class", traffic]
+            command = [self.programs / "longwave-runtime-load", "--model", self.model, "--device", device, "--class", traffic]
             subprocess.run([*command, "--duration", str(seconds * self.scale), "--json", file.name], check=True, stdout=sys.stderr)
             self.runs[name] = json.loads(pathlib.Path(file.name).read_text())
 

@@ -19,14 +19,17 @@ void Prepare(grpc::ClientContext& context, const std::string& key,
   if (!key.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", key));
 }
 
-void Judge(const absl::StatusOr<Numbers>& found, const PreparedRequest& request,
+void Judge(const absl::StatusOr<Numbers>& found, const PreparedRequest& request, double tolerance,
            CallResult& result) {
   if (!found.ok()) {
     result.code = static_cast<grpc::StatusCode>(found.status().code());
     return;
   }
   result.right = found->size() == request.answer.size() &&
-                 std::equal(found->begin(), found->end(), request.answer.begin(), SameNumbers);
+                 std::equal(found->begin(), found->end(), request.answer.begin(),
+                            [tolerance](const auto& row, const auto& expected) {
+                              return SameNumbers(row, expected, tolerance);
+                            });
 }
 
 // A unary RPC whose request was serialized beforehand.
@@ -47,7 +50,7 @@ class UnaryLoadCall final : public LoadCall {
 
   bool OnEvent(bool /*ok*/) override { return true; }
 
-  CallResult Result() override {
+  CallResult Result(double tolerance) override {
     CallResult result;
     result.code = status_.error_code();
     if (!status_.ok()) return result;
@@ -56,7 +59,7 @@ class UnaryLoadCall final : public LoadCall {
       result.code = grpc::StatusCode::INTERNAL;
       return result;
     }
-    Judge(NumbersOf(response), request(), result);
+    Judge(NumbersOf(response), request(), tolerance, result);
     result.timing = response.timing();
     return result;
   }
@@ -103,7 +106,7 @@ class StreamLoadCall final : public LoadCall {
     return false;
   }
 
-  CallResult Result() override {
+  CallResult Result(double tolerance) override {
     CallResult result;
     result.code = status_.error_code();
     result.duplicated = duplicated_;
@@ -111,9 +114,9 @@ class StreamLoadCall final : public LoadCall {
     if (!status_.ok()) return result;
     const bool complete = std::all_of(closed_.begin(), closed_.end(), [](bool c) { return c; });
     if (!failure_.ok()) {
-      Judge(failure_, request(), result);
+      Judge(failure_, request(), tolerance, result);
     } else if (complete && duplicated_ == 0) {
-      Judge(rows_, request(), result);
+      Judge(rows_, request(), tolerance, result);
     }
     return result;
   }

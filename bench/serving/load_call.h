@@ -49,8 +49,8 @@ class LoadCall {
   // The next event of this call. True when the call has ended and may be deleted.
   virtual bool OnEvent(bool ok) = 0;
 
-  // Judges the answer.
-  virtual CallResult Result() = 0;
+  // Judges the answer, which may differ by `tolerance`: see SameNumbers().
+  virtual CallResult Result(double tolerance) = 0;
 
   const PreparedRequest& request() const { return request_; }
   int traffic_class() const { return traffic_class_; }

@@ -57,6 +57,10 @@ absl::Status LoadDriver::Options::Validate() const {
   if (warmup < absl::ZeroDuration() || duration <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("warmup and duration: expected a positive time");
   }
+  if (!(tolerance >= 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tolerance: found ", tolerance, ", expected at least 0"));
+  }
   return absl::OkStatus();
 }
 
@@ -257,7 +261,7 @@ void LoadDriver::OnEnded(LoadCall& call) {
 void LoadDriver::Record(LoadCall& call, TimePoint now) {
   ClassStats& stats = loads_[call.traffic_class()]->stats;
   const TrafficClass& traffic = loads_[call.traffic_class()]->traffic;
-  const CallResult result = call.Result();
+  const CallResult result = call.Result(options_.tolerance);
   const absl::Duration latency = absl::FromChrono(now - call.due());
   const bool ok = result.code == grpc::StatusCode::OK;
   ++stats.ended;

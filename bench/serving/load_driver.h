@@ -44,6 +44,10 @@ class LoadDriver {
     absl::Duration connect_timeout = absl::Seconds(10);
 
     int64_t vocab_size = 0;  // of the ids; 0: asks the server
+
+    // How far an answer may be from what it was when it was asked for alone, see SameNumbers().
+    double tolerance = kFloat32Tolerance;
+
     uint64_t seed = 1;
 
     // INVALID_ARGUMENT naming the option, what was found and what was expected.

@@ -66,6 +66,9 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads that receive")->capture_default_str();
   app.add_option("--vocab-size", options.vocab_size, "Ids are below this; 0: asks the server")
       ->capture_default_str();
+  app.add_option("--tolerance", options.tolerance,
+                 "How far an answer may be from what it is alone, as a part of its largest number")
+      ->capture_default_str();
   app.add_option("--seed", options.seed, "Of lengths, ids and arrivals")->capture_default_str();
   app.add_option("--json", json_path, "File for everything that was measured");
   app.add_option("--watch-pid", watch_pid, "Process whose memory is sampled each second");

@@ -69,15 +69,15 @@ absl::StatusOr<std::vector<std::vector<float>>> NumbersOf(const v1::ClassifyResp
   return numbers;
 }
 
-bool SameNumbers(absl::Span<const float> found, absl::Span<const float> expected) {
-  constexpr float kTolerance = 1e-5f;
+bool SameNumbers(absl::Span<const float> found, absl::Span<const float> expected,
+                 double tolerance) {
   if (found.size() != expected.size()) return false;
   if (std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0) return true;
   float largest = 0;
   for (const float value : expected) largest = std::max(largest, std::abs(value));
   for (size_t i = 0; i < found.size(); ++i) {
     // Not "greater": a NaN is never the same.
-    if (!(std::abs(found[i] - expected[i]) <= kTolerance * largest)) return false;
+    if (!(std::abs(found[i] - expected[i]) <= tolerance * largest)) return false;
   }
   return true;
 }

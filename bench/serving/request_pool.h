@@ -46,9 +46,14 @@ class RequestPool {
 absl::StatusOr<std::vector<std::vector<float>>> NumbersOf(const v1::EncodeResponse& response);
 absl::StatusOr<std::vector<std::vector<float>>> NumbersOf(const v1::ClassifyResponse& response);
 
-// Whether `found` is `expected` to the accuracy that the server promises whatever batch a request
-// was part of: 1e-5 of the largest absolute value of the row.
-bool SameNumbers(absl::Span<const float> found, absl::Span<const float> expected);
+// What the server promises of float32 answers, whatever batch a request was part of, as a part of
+// the largest absolute value of the row.
+inline constexpr double kFloat32Tolerance = 1e-5;
+
+// Whether no element of `found` is further from `expected` than `tolerance` times the largest
+// absolute value of `expected`.
+bool SameNumbers(absl::Span<const float> found, absl::Span<const float> expected,
+                 double tolerance = kFloat32Tolerance);
 
 }  // namespace longwave::bench
 

@@ -191,5 +191,12 @@ TEST(SameNumbersTest, AllowsWhatTheServerPromises) {
   EXPECT_FALSE(SameNumbers({1, -100, std::numeric_limits<float>::quiet_NaN()}, expected));
 }
 
+TEST(SameNumbersTest, AllowsWhatItIsToldTo) {
+  const std::vector<float> expected = {1, -100, 0};
+  EXPECT_TRUE(SameNumbers({3.9f, -100, -2.9f}, expected, /*tolerance=*/0.03));
+  EXPECT_FALSE(SameNumbers({4.1f, -100, 0}, expected, /*tolerance=*/0.03));
+  EXPECT_TRUE(SameNumbers(expected, expected, /*tolerance=*/0));
+}
+
 }  // namespace
 }  // namespace longwave::bench

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Puts a server on a GPU under load on this machine, as bench/serving.py does on the CPU, with a model of BERT-base's shape.
+
+Scenarios: a model that computes nothing (the server alone); 512 tokens with one caller and with 64; ragged lengths with 32 callers;
+16,384 tokens with four; the same mixes through model/runtime without a server; latency over load, without and with a request of a
+million tokens always in flight; three times the capacity. Load and server share the machine. Takes about three minutes.
+
+  bench/serving_gpu.py --build build/gpu --out bench/results/serving_gpu.json && bench/report.py serving_gpu
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+from random_bert import write_random_bert
+from serving import RAGGED, ROOT, Bench, cpu_name
+
+PARTS = ("null", "capacity", "load", "overload", "runtime")
+LONG = "long:length=1048576,concurrency=1,pool=1"
+SHARES = (0.25, 0.5, 0.75, 0.9)  # of the capacity, of the curve of latency over load
+
+# What the server promises of bfloat16 answers whatever batch a request was part of (model/runtime/model.h).
+TOLERANCE = 3e-2
+
+
+class GpuBench(Bench):
+    """The same with a model of BERT-base's shape on a GPU."""
+
+    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str]):
+        super().__init__(build, repository / "bert/1", scale)
+        self.repository, self.device, self.flags = repository, device, flags
+        self.many = ("--threads", str(threads), "--connections", str(threads))
+        self.options = ("--tolerance", str(TOLERANCE), *self.many)
+
+    def sums(self) -> dict[str, float]:
+        """What the server has counted since its start, over all labels."""
+        found: dict[str, float] = {}
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as page:
+            for line in page.read().decode().splitlines():
+                if not line.startswith("#") and "_bucket{" not in line:
+                    name = line.split("{")[0].split(" ")[0]
+                    found[name] = found.get(name, 0) + float(line.rsplit(" ", 1)[1])
+        return found
+
+    def load(self, name: str, *classes: str, seconds: float, options: tuple = ()) -> dict:
+        """One scenario, with the batches that the server made of it, warm-up and first requests included."""
+        before = self.sums() if self.metrics_port else {}
+        row = super().load(name, *classes, seconds=seconds, options=options)
+        if before:
+            more = {key: value - before.get(key, 0) for key, value in self.sums().items()}
+            batches = more["longwave_compute_duration_seconds_count"]
+            self.runs[name]["batches"] = {
+                "count": batches,
+                "mean_tokens": more["longwave_tokens_total"] / batches,
+                "mean_compute_ms": 1e3 * more["longwave_compute_duration_seconds_sum"] / batches,
+                "padded_tokens": more["longwave_padded_tokens_total"],
+                "splits": more["longwave_batch_splits_total"],
+            }
+        return row
+
+    def run(self, parts: list[str]) -> None:
+        if "null" in parts:
+            with self.serve(self.programs / "longwave-null-server"):
+                self.load("null_1", "one:concurrency=1", seconds=5)
+                self.load("null_16", "many:concurrency=16", seconds=5, options=self.many)
+        command = [self.server, f"--model_repository={self.repository}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", f"--device={self.device}"]
+        if {"capacity", "load", "overload"} & {*parts}:
+            with self.serve(*command, *self.flags):
+                self.run_real(parts)
+        if "runtime" in parts:
+            self.direct("runtime_512", "mix:length=512,concurrency=64", 5, self.device)
+            self.direct("runtime_ragged", RAGGED, 5, self.device)
+
+    def run_real(self, parts: list[str]) -> None:
+        capacity = self.load("bert_64", "cap:length=512,concurrency=64", seconds=6, options=self.options)["answered_per_s"]
+        if "capacity" in parts:
+            self.load("bert_1", "one:length=512,concurrency=1", seconds=4, options=self.options)
+            self.load("bert_ragged", RAGGED, seconds=8, options=self.options)
+            self.load("bert_16k", "mix:length=16384,concurrency=4,pool=16", seconds=5, options=self.options)
+        if "load" in parts:
+            for share in SHARES:
+                traffic = f"short:length=512,rate={share * capacity:.1f}"
+                self.load(f"bert_at_{share:.0%}", traffic, seconds=6, options=self.options)
+                self.load(f"bert_at_{share:.0%}_long", traffic, LONG, seconds=8, options=self.options)
+        if "overload" in parts:
+            self.load("bert_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=100ms", seconds=8, options=self.options)
+
+
+def gpu_name() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm", "--format=csv,noheader", "--id=0"]
+    return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
+    parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu for a trial of the script")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--threads", type=int, default=4, help="threads and connections of the load")
+    parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
+    parser.add_argument("--server-flag", action="append", default=[], help="further flags of the server")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file for the results; default: print them")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as repository:
+        write_random_bert(pathlib.Path(repository, "bert/1"))
+        bench = GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag)
+        bench.run(args.parts)
+    machine = {"processor": cpu_name(), "cores": os.cpu_count(), "gpu": gpu_name() if args.device != "cpu" else "none"}
+    text = json.dumps({"benchmark": "serving_gpu", "machine": machine, "scale": args.scale, "server_flags": args.server_flag, "runs": bench.runs}, indent=1) + "\n"
+    if args.out:
+        args.out.write_text(text)
+    else:
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
