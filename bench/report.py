@@ -7,6 +7,7 @@
   bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
   bench/report.py planner_grid     rewrites its part of docs/benchmarks.md
   bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
+  bench/report.py serving_gpu      rewrites its part of docs/benchmarks.md and docs/images/serving_gpu.svg
 
 Needs matplotlib (pip install matplotlib).
 """
@@ -222,16 +223,22 @@ SCENARIOS = {
 }
 
 
-def serving_table(data: dict) -> str:
-    """Scenarios down: what was answered, in time, latency quantiles, refusals; then what follows from them."""
-    runs = data["runs"]
+def scenario_table(runs: dict, scenarios: dict[str, str]) -> list[str]:
+    """Scenarios down: what was answered, in time, latency quantiles, refusals."""
     lines = ["| scenario | answered/s | in time | p50 | p95 | p99 | p99.9 | refused | their p99 |", "|---|---|---|---|---|---|---|---|---|"]
-    for name, title in SCENARIOS.items():
+    for name, title in scenarios.items():
         for index, row in enumerate(runs[name]["classes"]):
             times_ms = [duration(row["answered_ms"].get(q)) for q in ("p50", "p95", "p99", "p99_9")]
             refused = row["refused_ms"]
             cells = [f"{row['answered_per_s']:,.1f}", f"{row['accepted_in_deadline']:.1%}", *times_ms, f"{refused['count']:,}", duration(refused.get("p99"))]
             lines.append(f"| {title if index == 0 else '&nbsp;&nbsp;the long one'} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def serving_table(data: dict) -> str:
+    """The scenarios, then what follows from them."""
+    runs = data["runs"]
+    lines = scenario_table(runs, SCENARIOS)
     first = {name: runs[name]["classes"][0] for name in SCENARIOS}
     memory = runs["null_streams"]["server_memory_bytes"]
     ratio = {name: first[name]["tokens_per_s"] / runs[bare]["tokens_per_s"] for name, bare in (("real_capacity", "runtime_512"), ("real_ragged", "runtime_ragged"))}
@@ -270,6 +277,56 @@ def serving_plot(data: dict, path: pathlib.Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+GPU_SCENARIOS = {
+    "null_1": "model that computes nothing, 1 caller",
+    "null_16": "model that computes nothing, 16 callers",
+    "bert_1": "512 tokens, 1 caller",
+    "bert_64": "512 tokens, 64 callers",
+    "bert_ragged": "64 to 4096 tokens, 32 callers",
+    "bert_16k": "16,384 tokens, 4 callers",
+    "bert_at_50%": "512 tokens, half of the rate of 64 callers",
+    "bert_at_50%_long": "the same beside one caller of 1,048,576 tokens",
+    "bert_overload": "512 tokens, 3x the rate of 64 callers, deadline 100 ms",
+}
+
+
+def serving_gpu_table(data: dict) -> str:
+    """The scenarios, then what follows from them."""
+    runs = data["runs"]
+    first = {name: runs[name]["classes"][0] for name in GPU_SCENARIOS}
+    ratio = {name: first[name]["tokens_per_s"] / runs[bare]["tokens_per_s"] for name, bare in (("bert_64", "runtime_512"), ("bert_ragged", "runtime_ragged"))}
+    slower = {q: first["bert_at_50%_long"]["answered_ms"][q] / first["bert_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
+    over = first["bert_overload"]
+    padded = sum(run["batches"]["padded_tokens"] for run in runs.values() if "batches" in run)
+    lines = [
+        *scenario_table(runs, GPU_SCENARIOS),
+        "",
+        f"- Tokens a second against `model/runtime` driven directly: {ratio['bert_64']:.0%} at 512 tokens, {ratio['bert_ragged']:.0%} with ragged lengths. "
+        f"Batches of {runs['bert_64']['batches']['mean_tokens']:,.0f} and {runs['bert_ragged']['batches']['mean_tokens']:,.0f} tokens in the mean; {padded:.0f} tokens of padding.",
+        f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without.",
+        f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.",
+        "",
+        f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share.",
+    ]
+    return "\n".join(lines)
+
+
+def serving_gpu_plot(data: dict, path: pathlib.Path) -> None:
+    """Latency of short requests over the load, with and without a long one beside them."""
+    runs = data["runs"]
+    figure, axis = plt.subplots(figsize=(6, 4))
+    for suffix, label, colour in (("", "alone", "C0"), ("_long", "beside 1,048,576 tokens", "C1")):
+        rows = [run["classes"][0] for name, run in runs.items() if name.startswith("bert_at_") and name.endswith("_long") == bool(suffix)]
+        for quantile, style in (("p50", "-"), ("p99", "--")):
+            axis.plot([row["answered_per_s"] for row in rows], [row["answered_ms"][quantile] for row in rows], style, marker="o", color=colour, label=f"{quantile}, {label}")
+    axis.axvline(runs["bert_64"]["classes"][0]["answered_per_s"], color="grey", linewidth=1, label="64 callers that wait")
+    axis.set(yscale="log", ylim=(0.5, None), xlim=(0, None), xlabel="requests/s", ylabel="ms", title="512-token requests, BERT-base shape, one H100")
+    axis.grid(True, alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def replace_part(page: pathlib.Path, name: str, text: str) -> None:
     """Puts text between the page's markers of that name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -279,7 +336,7 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_gpu", "encoder_gpu", "planner_grid", "serving"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_gpu", "encoder_gpu", "planner_grid", "serving", "serving_gpu"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
@@ -293,6 +350,10 @@ def main() -> int:
     if name == "serving":
         serving_plot(data, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_table(data))
+        return 0
+    if name == "serving_gpu":
+        serving_gpu_plot(data, ROOT / "docs/images" / f"{name}.svg")
+        replace_part(PAGE, name, serving_gpu_table(data))
         return 0
     if name == "attention_gpu":
         single = {**data, "rows": [row for row in data["rows"] if row["batch"] == 1]}

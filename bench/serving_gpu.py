@@ -22,7 +22,7 @@ from serving import RAGGED, ROOT, Bench, cpu_name
 
 PARTS = ("null", "capacity", "load", "overload", "runtime")
 LONG = "long:length=1048576,concurrency=1,pool=1"
-SHARES = (0.25, 0.5, 0.75, 0.9)  # of the capacity, of the curve of latency over load
+SHARES = (0.25, 0.5, 0.75, 0.9)
 
 # What the server promises of bfloat16 answers whatever batch a request was part of (model/runtime/model.h).
 TOLERANCE = 3e-2
@@ -31,9 +31,9 @@ TOLERANCE = 3e-2
 class GpuBench(Bench):
     """The same with a model of BERT-base's shape on a GPU."""
 
-    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str]):
+    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str], shares: list[float]):
         super().__init__(build, repository / "bert/1", scale)
-        self.repository, self.device, self.flags = repository, device, flags
+        self.repository, self.device, self.flags, self.shares = repository, device, flags, shares
         self.many = ("--threads", str(threads), "--connections", str(threads))
         self.options = ("--tolerance", str(TOLERANCE), *self.many)
 
@@ -83,7 +83,7 @@ class GpuBench(Bench):
             self.load("bert_ragged", RAGGED, seconds=8, options=self.options)
             self.load("bert_16k", "mix:length=16384,concurrency=4,pool=16", seconds=5, options=self.options)
         if "load" in parts:
-            for share in SHARES:
+            for share in self.shares:
                 traffic = f"short:length=512,rate={share * capacity:.1f}"
                 self.load(f"bert_at_{share:.0%}", traffic, seconds=6, options=self.options)
                 self.load(f"bert_at_{share:.0%}_long", traffic, LONG, seconds=8, options=self.options)
@@ -101,6 +101,7 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu for a trial of the script")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity, where latency over load is measured")
     parser.add_argument("--threads", type=int, default=4, help="threads and connections of the load")
     parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
     parser.add_argument("--server-flag", action="append", default=[], help="further flags of the server")
@@ -108,7 +109,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as repository:
         write_random_bert(pathlib.Path(repository, "bert/1"))
-        bench = GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag)
+        bench = GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag, args.shares)
         bench.run(args.parts)
     machine = {"processor": cpu_name(), "cores": os.cpu_count(), "gpu": gpu_name() if args.device != "cpu" else "none"}
     text = json.dumps({"benchmark": "serving_gpu", "machine": machine, "scale": args.scale, "server_flags": args.server_flag, "runs": bench.runs}, indent=1) + "\n"
