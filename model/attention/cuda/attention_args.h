@@ -46,7 +46,7 @@ struct AttentionArgs {
   int32_t dim = 0, features = 0, value_dim = 0;  // features: rows of W, for both maps
   bool trigonometric = false;                    // trf instead of prf
   bool normalize = true;
-  float scale = 1;
+  double scale = 1;  // float32 kernels round it; the exact one does not
   SequenceView sequences;
   BiasView bias;
 };

@@ -214,7 +214,7 @@ class FeatureRows {
       }
       square += __shfl_xor_sync(~0u, square, 1);
       square += __shfl_xor_sync(~0u, square, 2);
-      factor_[half] = a.scale;
+      factor_[half] = static_cast<float>(a.scale);
       if (a.normalize) factor_[half] /= fmaxf(sqrtf(square), kNormEps);
       half_square_[half] = square * factor_[half] * factor_[half] / 2;
     }

@@ -64,7 +64,7 @@ AttentionArgs MakeArgs(const Part& part) {
   args.value_dim = static_cast<int32_t>(problem.v.size(2));
   args.trigonometric = problem.features.map == FeatureMap::kTrf;
   args.normalize = problem.features.normalize;
-  args.scale = static_cast<float>(problem.features.scale);
+  args.scale = problem.features.scale;
   SequenceView& sequences = args.sequences;
   if (problem.cu_seqlens.defined()) sequences.cu_seqlens = problem.cu_seqlens.const_data_ptr<int>();
   sequences.count = static_cast<int32_t>(problem.sequences.size());

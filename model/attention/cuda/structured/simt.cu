@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     for (int other = 16; other > 0; other /= 2) square += __shfl_xor_sync(~0U, square, other);
-    float factor = base.scale;
+    float factor = static_cast<float>(base.scale);
     if (base.normalize) factor /= fmaxf(sqrtf(square), 1e-12F);
     if (!(square < 1e37F)) factor = __int_as_float(0x7fffffff);  // NaN, so that the row is found
     if (lane == 0) {

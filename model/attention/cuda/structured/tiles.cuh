@@ -80,7 +80,8 @@ __device__ inline bool LoadProjection(const AttentionArgs& args, int head, float
 // y = factor x for a token with this |x|^2. NaN beyond float32's range, so that the row is found.
 __device__ inline float TokenFactor(const AttentionArgs& args, float square) {
   if (!(square < 1e37F)) return __int_as_float(0x7fffffff);
-  return args.normalize ? args.scale / fmaxf(sqrtf(square), 1e-12F) : args.scale;
+  const float scale = static_cast<float>(args.scale);
+  return args.normalize ? scale / fmaxf(sqrtf(square), 1e-12F) : scale;
 }
 
 // w_f . y of 16 tokens as the accumulators of a 16 x kMmaSize product, and |y|^2 / 2 of rows l / 4
