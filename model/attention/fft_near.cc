@@ -113,7 +113,8 @@ class NearSums {
     constexpr int64_t kNear = TableSplit::kNearChunks;
     const int64_t first = std::max<int64_t>(0, c - kNear), last = std::min(chunks_ - 1, c + kNear);
     for (int64_t key = first; key <= last; ++key)
-      NearTile(shape_, queries, Keys(key), Values(key), split_.Tile(key - c), scratch, out, den);
+      NearTile(shape_, queries, Keys(key), Values(key), split_.Tile(key - c), kByDistance, scratch,
+               out, den);
     if (has_floor_)
       FarProduct(shape_, queries, states_.const_data_ptr<float>() + c * StateSize(),
                  /*factor=*/nullptr, out, den);

@@ -1,5 +1,6 @@
 #include "model/attention/grid_bias.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/max.h>
@@ -111,6 +112,18 @@ GridBias::GridBias(const at::Tensor& table, int64_t height, int64_t width)
 std::unique_ptr<PairWeights> GridBias::Pairs(int64_t head, int64_t /*length*/) const {
   return std::make_unique<GridWeights>(
       table_.const_data_ptr<float>() + head * table_.size(1) * table_.size(2), height_, width_);
+}
+
+const GridStructure* GridBias::Grid(int64_t head) const {
+  std::call_once(analysed_, [this] {
+    const int64_t heads = table_.size(0), entries = table_.size(1) * table_.size(2);
+    structures_.resize(heads);
+    at::parallel_for(0, heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t h = begin; h < end; ++h)
+        structures_[h] = AnalyzeGrid(table_.const_data_ptr<float>() + h * entries, height_, width_);
+    });
+  });
+  return structures_[head].has_value() ? &*structures_[head] : nullptr;
 }
 
 std::shared_ptr<const Convolution> GridBias::Convolve(int64_t /*length*/) const {

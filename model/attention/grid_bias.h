@@ -5,9 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
 
 #include "model/attention/device_cache.h"
 #include "model/attention/position_bias.h"
+#include "model/attention/structured/grid_structure.h"
 
 namespace longwave::attention {
 
@@ -25,6 +29,7 @@ class GridBias final : public PositionBias {
   BiasTable Table() const override { return {table_, width_}; }
   DeviceCache& device_cache() const override { return device_cache_; }
   const PreparedHead* Structure(int64_t, bool) const override { return nullptr; }
+  const GridStructure* Grid(int64_t head) const override;
 
  private:
   // float32 [heads, 2 height - 1, 2 width - 1]: exactly the distances of this grid.
@@ -32,6 +37,8 @@ class GridBias final : public PositionBias {
   int64_t height_;
   int64_t width_;
   mutable DeviceCache device_cache_;
+  mutable std::once_flag analysed_;
+  mutable std::vector<std::optional<GridStructure>> structures_;  // by head
 };
 
 }  // namespace longwave::attention

@@ -14,12 +14,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace longwave::attention {
 namespace HWY_NAMESPACE {
-// weights[i][j] = c[j - i] (phi_q[i] . phi_k[j]), and den[i] += their sum over this tile's columns.
+// weights[i][j] = c[i * c_stride + j] (phi_q[i] . phi_k[j]), and den[i] += their sum over this
+// tile's columns.
 struct WeightTile {
   const float* phi_q;
   const float* phi_k;
   size_t depth;
   const float* c;
+  std::ptrdiff_t c_stride;
   float* weights;
   float* den;
 
@@ -35,10 +37,11 @@ struct WeightTile {
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
       V sum = hn::Zero(d);
+      const float* const row_weights = c + (row + r) * c_stride;
 #pragma GCC unroll 8
       for (int v = 0; v < kV; ++v) {
         const int j = column + v * static_cast<int>(hn::Lanes(d));
-        const V weight = hn::Mul(acc[r][v], hn::LoadU(d, c + (j - row - r)));
+        const V weight = hn::Mul(acc[r][v], hn::LoadU(d, row_weights + j));
         hn::Store(weight, d, weights + (row + r) * kChunk + j);
         sum = hn::Add(sum, weight);
       }
@@ -183,9 +186,10 @@ void ChunkStateImpl(const ChunkShape& shape, const float* phi_k, const float* va
 }
 
 void NearTileImpl(const ChunkShape& shape, const float* phi_q, const float* phi_k,
-                  const float* values, const float* c, float* scratch, float* out, float* den) {
+                  const float* values, const float* c, std::ptrdiff_t c_stride, float* scratch,
+                  float* out, float* den) {
   float* weights = scratch;
-  WeightTile tile{phi_q, phi_k, static_cast<size_t>(shape.features_pad), c, weights, den};
+  WeightTile tile{phi_q, phi_k, static_cast<size_t>(shape.features_pad), c, c_stride, weights, den};
   ForRegisterTiles(kChunk, kChunk, tile);
   AddingProduct product{{weights, kChunk, values, static_cast<size_t>(shape.value_pad), kChunk, out,
                          static_cast<size_t>(shape.value_pad)},
@@ -262,8 +266,8 @@ void ChunkState(const ChunkShape& shape, const float* phi_k, const float* values
 }
 
 void NearTile(const ChunkShape& shape, const float* phi_q, const float* phi_k, const float* values,
-              const float* c, float* scratch, float* out, float* den) {
-  HWY_DYNAMIC_DISPATCH(NearTileImpl)(shape, phi_q, phi_k, values, c, scratch, out, den);
+              const float* c, std::ptrdiff_t c_stride, float* scratch, float* out, float* den) {
+  HWY_DYNAMIC_DISPATCH(NearTileImpl)(shape, phi_q, phi_k, values, c, c_stride, scratch, out, den);
 }
 
 void FarProduct(const ChunkShape& shape, const float* phi_q, const float* state,

@@ -60,11 +60,12 @@ void PackValues(const ChunkShape& shape, const float* v, std::ptrdiff_t stride, 
 void ChunkState(const ChunkShape& shape, const float* phi_k, const float* values,
                 const float* decay, float* scratch, float* state);
 
-// out[i] += sum_j c[j - i] (phi(q_i) . phi(k_j)) v_j and den[i] likewise, for one chunk of queries
-// and one of keys. c points at the weight of the distance (first key - first query); c[-(kChunk-1)]
-// to c[kChunk-1] are read.
+// out[i] += sum_j c[i * c_stride + j] (phi(q_i) . phi(k_j)) v_j and den[i] likewise, for one chunk
+// of queries and one of keys. Weights by distance, c[j - i], have the stride kByDistance; then c
+// points at that of (first key - first query), and c[-(kChunk-1)] to c[kChunk-1] are read.
+inline constexpr std::ptrdiff_t kByDistance = -1;
 void NearTile(const ChunkShape& shape, const float* phi_q, const float* phi_k, const float* values,
-              const float* c, float* scratch, float* out, float* den);
+              const float* c, std::ptrdiff_t c_stride, float* scratch, float* out, float* den);
 
 // out[i] += factor[i] phi(q_i) . state and den[i] likewise. factor: kChunk numbers, or null for 1.
 void FarProduct(const ChunkShape& shape, const float* phi_q, const float* state,

@@ -1,37 +1,17 @@
 #include "model/attention/structured/chunked_attention.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <functional>
 #include <utility>
 
-#include "model/attention/checkpoint.h"
 #include "model/attention/structured/aligned.h"
 #include "model/attention/structured/far_field.h"
 #include "model/attention/structured/state_scan.h"
 
 namespace longwave::attention {
 namespace {
-
-// What a thread does between two checkpoints: a fraction of a model's pass over 512 tokens.
-constexpr int64_t kStepPerThread = 64;
-
-void For(Threading threading, int64_t count, int64_t grain,
-         const std::function<void(int64_t, int64_t)>& body) {
-  if (threading == Threading::kSerial) {
-    body(0, count);
-    return;
-  }
-  const int64_t step =
-      HasCheckpoint() ? std::max(grain, kStepPerThread) * at::get_num_threads() : count;
-  for (int64_t begin = 0; begin < count; begin += step) {
-    at::parallel_for(begin, std::min(begin + step, count), grain, body);
-    Checkpoint();
-  }
-}
 
 // Sequences of more chunks make the features of their keys a second time rather than keep them: 11%
 // more work for half of the memory.
@@ -130,9 +110,8 @@ class Passes {
         keeps_keys_(KeepsKeys(head.structure(), chunks_)),
         layout_(shape, head.structure(), input.tokens),
         base_(workspace.Get(layout_.total)),
-        factors_(ValueFactors()),
-        smallest_(1e7F * 1e-36F * static_cast<float>(input.tokens) *
-                  static_cast<float>(shape.features)) {}
+        factors_(ValueFactors(input, shape.value_dim)),
+        smallest_(SmallestDenominator(input.tokens, shape.features)) {}
 
   bool Run() {
     Keys();
@@ -155,23 +134,6 @@ class Passes {
     return base_ + layout_.states + (chunk * far_.states + state) * shape_.state_size();
   }
   const float* Key(int64_t chunk) const { return input_.k + chunk * kChunk * input_.k_stride; }
-
-  // By channel, the power of two that brings its largest |v| to about 1: values near the ends of
-  // float32's range would be lost in the sums.
-  std::vector<float> ValueFactors() const {
-    std::vector<float> largest(shape_.value_dim, 0.0F);
-    for (int64_t i = 0; i < input_.tokens; ++i) {
-      const float* row = input_.v + i * input_.v_stride;
-      for (int e = 0; e < shape_.value_dim; ++e)
-        largest[e] = std::max(largest[e], std::abs(row[e]));
-    }
-    for (float& value : largest) {
-      int exponent = 0;
-      if (std::isfinite(value)) std::frexp(value, &exponent);
-      value = std::ldexp(1.0F, std::clamp(-exponent, -126, 126));
-    }
-    return largest;
-  }
 
   // Of one state, [kChunk]; null where all are 1.
   const float* Factors(const std::vector<float>& factors, int state) const {
@@ -244,8 +206,8 @@ class Passes {
       if (!keeps_keys_ && window.Claim(key))
         LoadKeys(key, tiles.scratch, window.Phi(key), window.Values(key));
       NearTile(shape_, tiles.phi_q, keeps_keys_ ? PhiK(key) : window.Phi(key),
-               keeps_keys_ ? Values(key) : window.Values(key), head_.Tile(offset), tiles.scratch,
-               tiles.out, tiles.den);
+               keeps_keys_ ? Values(key) : window.Values(key), head_.Tile(offset), kByDistance,
+               tiles.scratch, tiles.out, tiles.den);
     }
   }
 
@@ -253,7 +215,8 @@ class Passes {
     const int rows = Rows(c);
     for (int i = 0; i < rows; ++i) {
       // NaN fails, too.
-      if (!(den[i] >= smallest_ && den[i] <= 1e37F)) failed_.store(true, std::memory_order_relaxed);
+      if (!(den[i] >= smallest_ && den[i] <= kLargestDenominator))
+        failed_.store(true, std::memory_order_relaxed);
     }
     Divide(shape_, out, den, factors_.data(), rows, input_.out + c * kChunk * input_.out_stride,
            input_.out_stride);
@@ -271,7 +234,6 @@ class Passes {
   const Layout layout_;
   float* const base_;
   const std::vector<float> factors_;
-  // What products below float32's range can amount to, ten million times over.
   const float smallest_;
   std::atomic<bool> failed_{false};
 };
@@ -288,6 +250,24 @@ PaddedProjection::PaddedProjection(const ChunkShape& shape, const float* w)
       rows_[f * shape.dim_pad + e] = w[f * shape.dim + e];
       columns_[e * shape.features_pad + f] = w[f * shape.dim + e];
     }
+}
+
+std::vector<float> ValueFactors(const HeadInput& input, int value_dim) {
+  std::vector<float> largest(value_dim, 0.0F);
+  for (int64_t i = 0; i < input.tokens; ++i) {
+    const float* row = input.v + i * input.v_stride;
+    for (int e = 0; e < value_dim; ++e) largest[e] = std::max(largest[e], std::abs(row[e]));
+  }
+  for (float& value : largest) {
+    int exponent = 0;
+    if (std::isfinite(value)) std::frexp(value, &exponent);
+    value = std::ldexp(1.0F, std::clamp(-exponent, -126, 126));
+  }
+  return largest;
+}
+
+float SmallestDenominator(int64_t tokens, int features) {
+  return 1e7F * 1e-36F * static_cast<float>(tokens) * static_cast<float>(features);
 }
 
 float* Workspace::Get(std::size_t floats) {

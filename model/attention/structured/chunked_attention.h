@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "model/attention/structured/aligned.h"
 #include "model/attention/structured/chunk_kernels.h"
 #include "model/attention/structured/prepared_head.h"
+#include "model/attention/structured/threading.h"
 
 namespace longwave::attention {
 
@@ -48,10 +50,6 @@ class Workspace {
   std::size_t size_ = 0;
 };
 
-// Whether the passes over a head's chunks share LibTorch's threads, or the caller is one of several
-// threads with a head each.
-enum class Threading { kSerial, kParallel };
-
 // Linear-time attention of one head by the structure of its table: direct tiles, and a far field of
 // chunk states that scans carry from keys to queries. prf features of normalised tokens times
 // `scale` only; their exponents must stay within kMaxExponent.
@@ -62,6 +60,15 @@ enum class Threading { kSerial, kParallel };
 bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
                       const PreparedHead& head, const HeadInput& input, Threading threading,
                       Workspace& workspace);
+
+// By channel, the power of two that brings its largest |v| to about 1: values near the ends of
+// float32's range would be lost in sums.
+std::vector<float> ValueFactors(const HeadInput& input, int value_dim);
+
+// The least denominator that is far inside float32's range: what products below that range can
+// amount to, ten million times over. The largest is kLargestDenominator.
+float SmallestDenominator(int64_t tokens, int features);
+inline constexpr float kLargestDenominator = 1e37F;
 
 // Floats of workspace that one head of `tokens` tokens needs.
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,

@@ -1,69 +1,15 @@
-// The algorithms "structured" and "low_rank": one head at a time through ChunkedAttention.
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <c10/util/Exception.h>
-
-#include <algorithm>
-#include <atomic>
+// The algorithms "structured" and "low_rank" for tokens in a row, and which one grids take.
 #include <cmath>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "model/attention/algorithm.h"
-#include "model/attention/checkpoint.h"
-#include "model/attention/structured/chunked_attention.h"
+#include "model/attention/structured/block_algorithm.h"
+#include "model/attention/structured/solve_heads.h"
 #include "model/attention/structured/table_structures.h"
 
 namespace longwave::attention {
 namespace {
-
-// Rounding of features, tiles and states in float32, as a share of max|v|. Features err by their
-// exponents: 1e-5 was measured at 130.
-double Rounding(const Shape& shape) { return 5e-7 + 1e-7 * shape.range.exponent; }
-
-// Sequences of so many chunks may use all threads for one head at a time.
-constexpr int64_t kLongChunks = 64;
-
-ChunkShape ShapeOf(const Problem& problem) {
-  return ChunkShape::Make(static_cast<int>(problem.q.size(2)),
-                          static_cast<int>(problem.projection.size(1)),
-                          static_cast<int>(problem.v.size(2)));
-}
-
-// A part's tensors in float32, tokens counted from the part's first.
-struct FloatTensors {
-  explicit FloatTensors(const Part& part) {
-    const Problem& problem = *part.problem;
-    first = part.sequences.front().begin;
-    const int64_t tokens = part.sequences.back().begin + part.sequences.back().length - first;
-    const auto take = [&](const at::Tensor& x) {
-      return x.narrow(0, first, tokens).to(at::kFloat);
-    };
-    q = take(problem.q);
-    k = take(problem.k);
-    v = take(problem.v);
-    target = problem.out.narrow(0, first, tokens);
-    out = target.scalar_type() == at::kFloat ? target : at::empty(target.sizes(), at::kFloat);
-  }
-
-  void Store() const {
-    if (!out.is_same(target)) target.copy_(out);
-  }
-
-  HeadInput Head(const Sequence& sequence, int64_t head) const {
-    const int64_t token = sequence.begin - first;
-    const auto row = [&](const at::Tensor& x) {
-      return x.mutable_data_ptr<float>() + token * x.stride(0) + head * x.stride(1);
-    };
-    return {row(q),      row(k),      row(v),        row(out),       q.stride(0),
-            k.stride(0), v.stride(0), out.stride(0), sequence.length};
-  }
-
-  int64_t first = 0;
-  at::Tensor q, k, v, out, target;
-};
 
 class ChunkedAlgorithm final : public Algorithm {
  public:
@@ -74,14 +20,7 @@ class ChunkedAlgorithm final : public Algorithm {
   bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
 
   std::optional<std::string> WhyNot(const Shape& shape) const override {
-    if (!Serves(shape.map)) return "needs non-negative features";
-    if (shape.dim > kMaxHeadSize || shape.feature_dim > kMaxHeadSize ||
-        shape.value_dim > kMaxHeadSize)
-      return "takes head sizes up to " + std::to_string(kMaxHeadSize);
-    if (!(shape.range.exponent <= kMaxExponent)) {
-      return "needs normalised tokens and features within exp(+-" +
-             std::to_string(static_cast<int>(kMaxExponent)) + ")";
-    }
+    if (const std::optional<std::string> why = WhyNotByHead(shape)) return why;
     const PreparedHead* const head = Find(shape);
     if (head == nullptr)
       return smooth_ ? "finds no smooth far field" : "needs a table of distances";
@@ -90,7 +29,8 @@ class ChunkedAlgorithm final : public Algorithm {
     if (structure.DirectTiles(shape.length) >= chunks && chunks > 1) return "finds no structure";
     if (shape.length > structure.max_tokens)
       return "holds for up to " + std::to_string(structure.max_tokens) + " tokens";
-    const double bound = structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape);
+    const double bound =
+        structure.ErrorBound(shape.length, shape.range.spread) + RoundingByHead(shape);
     if (!(bound <= shape.tolerance)) return "has an error bound of " + std::to_string(bound);
     return std::nullopt;
   }
@@ -98,9 +38,7 @@ class ChunkedAlgorithm final : public Algorithm {
   Estimate Predict(const Shape& shape) const override {
     const PreparedHead* const head = Find(shape);
     const TableStructure& structure = head->structure();
-    const ChunkShape padded =
-        ChunkShape::Make(static_cast<int>(shape.dim), static_cast<int>(shape.feature_dim),
-                         static_cast<int>(shape.value_dim));
+    const ChunkShape padded = PaddedShape(shape);
     const double m = padded.features_pad, e = padded.value_pad, d = padded.dim_pad;
     const double states = static_cast<double>(structure.States(shape.length));
     const double per_token =
@@ -111,76 +49,27 @@ class ChunkedAlgorithm final : public Algorithm {
     const double bytes =
         static_cast<double>(WorkspaceFloats(padded, structure, shape.length) * sizeof(float));
     const CostConstants& costs = *shape.costs;
-    const double ms = (costs.chunk_ps_per_flop * 1e-9 * per_token +
-                       costs.chunk_ns_per_feature * 1e-6 * m) *
-                          chunks * kChunk +
-                      costs.chunk_ps_per_byte * 1e-9 * bytes;
+    const double ms =
+        (costs.chunk_ps_per_flop * 1e-9 * per_token + costs.chunk_ns_per_feature * 1e-6 * m) *
+            chunks * kChunk +
+        costs.chunk_ps_per_byte * 1e-9 * bytes;
     return {ms / shape.threads,
-            structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
+            structure.ErrorBound(shape.length, shape.range.spread) + RoundingByHead(shape),
             static_cast<int64_t>(bytes)};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {
-    if (part.sequences.empty()) return;
-    const Problem& problem = *part.problem;
-    const ChunkShape shape = ShapeOf(problem);
-    const float scale = static_cast<float>(problem.features.scale);
-    std::vector<PaddedProjection> projections;
-    for (int64_t p = 0; p < problem.projection.size(0); ++p)
-      projections.emplace_back(shape, problem.projection[p].contiguous().const_data_ptr<float>());
-    const FloatTensors tensors(part);
-
-    std::mutex mutex;
-    std::vector<std::pair<Sequence, int64_t>> failed;
-    const auto solve = [&](const Sequence& sequence, int64_t head, Threading threading,
-                           Workspace& workspace) {
-      const PaddedProjection& projection = projections[projections.size() == 1 ? 0 : head];
-      if (ChunkedAttention(shape, scale, projection, *Structure(problem, head),
-                           tensors.Head(sequence, head), threading, workspace))
-        return;
-      const std::scoped_lock lock(mutex);
-      failed.emplace_back(sequence, head);
-    };
-
-    // Whole heads to every thread need no barriers; all threads on one head only where heads cannot
-    // be shared out evenly, or where the caller wants to be let in before a head is done.
-    const int64_t threads = at::get_num_threads();
-    const int64_t count =
-        static_cast<int64_t>(part.sequences.size()) * (part.head_end - part.head_begin);
-    const bool even = !HasCheckpoint() && (count >= 4 * threads || count % threads == 0);
-    Workspace shared;
-    std::vector<std::pair<Sequence, int64_t>> tasks;
-    for (const Sequence& sequence : part.sequences) {
-      if (sequence.length == 0) continue;
-      const bool is_long = !even && sequence.length >= kLongChunks * kChunk;
-      for (int64_t head = part.head_begin; head < part.head_end; ++head) {
-        if (is_long) {
-          solve(sequence, head, Threading::kParallel, shared);
-        } else {
-          tasks.emplace_back(sequence, head);
-        }
-      }
-    }
-    std::atomic<size_t> next{0};
-    at::parallel_for(0, std::min<int64_t>(threads, tasks.size()), 1, [&](int64_t, int64_t) {
-      Workspace workspace;
-      for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks.size();)
-        solve(tasks[task].first, tasks[task].second, Threading::kSerial, workspace);
-    });
-    tensors.Store();
-    if (failed.empty()) return;
-    TORCH_CHECK_VALUE(on_doubt == OnDoubt::kRepair, "algorithm: \"", name(),
-                      "\" found a denominator beyond float32's range in head ",
-                      failed.front().second, ". Expected algorithm \"auto\" or \"direct\"");
-    for (const auto& [sequence, head] : failed)
-      Direct().Run({&problem, {sequence}, head, head + 1}, on_doubt);
+    SolveHeads(
+        part, on_doubt, name(),
+        [&](const ChunkShape& shape, float scale, const PaddedProjection& projection, int64_t head,
+            const HeadInput& input, Threading threading, Workspace& workspace) {
+          return ChunkedAttention(shape, scale, projection,
+                                  *part.problem->bias->Structure(head, smooth_), input, threading,
+                                  workspace);
+        });
   }
 
  private:
-  const PreparedHead* Structure(const Problem& problem, int64_t head) const {
-    return problem.bias->Structure(head, smooth_);
-  }
-
   const PreparedHead* Find(const Shape& shape) const {
     return shape.bias->Structure(shape.head, smooth_);
   }
@@ -188,10 +77,31 @@ class ChunkedAlgorithm final : public Algorithm {
   const bool smooth_;
 };
 
+// "structured" by chunks of a row or by blocks of a grid.
+class StructuredAlgorithm final : public Algorithm {
+ public:
+  std::string_view name() const override { return "structured"; }
+  bool Serves(FeatureMap map) const override { return rows_.Serves(map); }
+  std::optional<std::string> WhyNot(const Shape& shape) const override {
+    return For(*shape.bias).WhyNot(shape);
+  }
+  Estimate Predict(const Shape& shape) const override { return For(*shape.bias).Predict(shape); }
+  void Run(const Part& part, OnDoubt on_doubt) const override {
+    For(*part.problem->bias).Run(part, on_doubt);
+  }
+
+ private:
+  const Algorithm& For(const PositionBias& bias) const {
+    return bias.Table().grid_width > 0 ? BlockStructured() : rows_;
+  }
+
+  const ChunkedAlgorithm rows_{/*smooth=*/false};
+};
+
 }  // namespace
 
 const Algorithm& Structured() {
-  static const ChunkedAlgorithm algorithm(/*smooth=*/false);
+  static const StructuredAlgorithm algorithm;
   return algorithm;
 }
 

@@ -1,0 +1,26 @@
+#ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_BLOCK_ATTENTION_H_
+#define LONGWAVE_MODEL_ATTENTION_STRUCTURED_BLOCK_ATTENTION_H_
+
+#include "model/attention/structured/chunked_attention.h"
+#include "model/attention/structured/grid_structure.h"
+
+namespace longwave::attention {
+
+// Linear-time attention of one head of a grid by the structure of its table: the box by direct
+// tiles, the strips by states of the blocks' rows and columns, the corners by states of the blocks.
+// `input` holds the grid's tokens row by row. Otherwise as ChunkedAttention.
+bool BlockAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
+                    const GridStructure& structure, const HeadInput& input, Threading threading,
+                    Workspace& workspace);
+
+// What BlockAttention does, for predictions.
+struct BlockWork {
+  double tile_flop = 0;       // of 64-token tiles: features, box, corners
+  double line_flop = 0;       // of rows and columns of blocks
+  std::size_t workspace = 0;  // floats
+};
+BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure);
+
+}  // namespace longwave::attention
+
+#endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_BLOCK_ATTENTION_H_
