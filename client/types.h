@@ -134,7 +134,7 @@ struct ModelInfo {
   int64_t parameters = 0;
   std::string tokenizer;    // "byte", "ids", "sentencepiece"
   std::string pooling;      // "mean", "first_token", "none"
-  std::string device;       // "cpu", "cuda:N"
+  std::string device;       // "cpu", "cuda:N", or several with commas in between
   std::string feature_map;  // "prf", "trf"
   std::vector<std::string> tasks;
   std::vector<ClassificationHead> heads;

@@ -1,5 +1,9 @@
 #include "server/banner.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -26,14 +30,19 @@ std::string Tasks(const ModelInfo& info) {
 }  // namespace
 
 std::string Banner(const Server& server, const Server::Options& options) {
-  constexpr char kRow[] = "  %-24s %7s  %-8s %12s  %11s  %s\n";
+  constexpr char kRow[] = "  %-24s %7s  %-*s %12s  %11s  %s\n";
   std::string text = absl::StrCat("Longwave ", kVersion, " is ready\n\n");
-  absl::StrAppendFormat(&text, kRow, "MODEL", "VERSION", "DEVICE", "PARAMETERS", "MAX TOKENS",
-                        "SERVES");
+  size_t device_width = 8;
+  for (const ServedModel& model : server.models()) {
+    device_width = std::max(device_width, model.info.device.size());
+  }
+  const int width = static_cast<int>(device_width);
+  absl::StrAppendFormat(&text, kRow, "MODEL", "VERSION", width, "DEVICE", "PARAMETERS",
+                        "MAX TOKENS", "SERVES");
   for (const ServedModel& model : server.models()) {
     const ModelInfo& info = model.info;
-    absl::StrAppendFormat(&text, kRow, model.name, absl::StrCat(model.version), info.device,
-                          absl::StrCat(info.parameters), absl::StrCat(info.max_length),
+    absl::StrAppendFormat(&text, kRow, model.name, absl::StrCat(model.version), width,
+                          info.device, absl::StrCat(info.parameters), absl::StrCat(info.max_length),
                           Tasks(info));
   }
   absl::StrAppend(&text, "\n  gRPC     ", BoundAddress(options.listen, server.grpc_port()), "\n");

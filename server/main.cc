@@ -10,6 +10,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
@@ -28,6 +29,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "model/device/find_device.h"
 #include "model/runtime/model.h"
 #include "server/banner.h"
 #include "server/byte_size.h"
@@ -43,13 +45,16 @@ ABSL_FLAG(std::string, listen, "0.0.0.0:8470",
 ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9470",
           "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one; empty: nowhere.");
 ABSL_FLAG(std::string, device, "auto",
-          "Where models run: cpu, cuda:N, or auto, the first GPU that can be used or else the CPU.");
+          "Where models run: cpu; cuda:N, or several with commas in between, each of which gets a copy "
+          "of every model; or auto, all GPUs that can be used or else the CPU.");
 ABSL_FLAG(std::string, dtype, "auto",
           "Of activations and weights: float32, bfloat16, float16, or auto, which is bfloat16 on a "
           "GPU and float32 on the CPU.");
 ABSL_FLAG(longwave::ByteSize, device_memory, longwave::ByteSize{0},
-          "GPU memory that the server may take, in bytes or with a unit: 40GiB. 0: all of it.");
-ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core.");
+          "Memory that the server may take of each GPU, in bytes or with a unit: 40GiB. 0: all of it.");
+ABSL_FLAG(int, workers, longwave::Server::Options().workers_per_device,
+          "Batches of one model version that each device computes at once.");
+ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core, shared by the --workers.");
 ABSL_FLAG(int64_t, max_batch_tokens, longwave::Batcher::Options().max_batch_tokens,
           "Tokens of one batch. A longer input runs alone.");
 ABSL_FLAG(int64_t, max_batch_inputs, longwave::Batcher::Options().max_batch_items,
@@ -78,6 +83,9 @@ ABSL_FLAG(double, deadline_margin, longwave::Batcher::Options().deadline_margin,
 ABSL_FLAG(longwave::ByteSize, memory_budget, longwave::ByteSize{0},
           "Memory of each device that the batches of all models may take, in bytes or with a unit: "
           "4GiB. 0: 90% of what is free once the models are loaded.");
+ABSL_FLAG(std::string, clients_file, "",
+          "JSON file that gives clients, by API key or address, weights by which they share a device. "
+          "Empty: all are equal.");
 ABSL_FLAG(bool, batch_invariant, false,
           "Compute every input in the same steps whoever shares its batch, so that answers are equal "
           "to the bit. Costs throughput where inputs are short.");
@@ -124,6 +132,7 @@ Server::Options OptionsFromFlags() {
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes).bytes;
   options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes).bytes;
+  options.workers_per_device = absl::GetFlag(FLAGS_workers);
   options.limits.max_input_tokens = absl::GetFlag(FLAGS_max_input_tokens);
   options.limits.max_inputs = absl::GetFlag(FLAGS_max_inputs);
   options.limits.max_response_bytes = absl::GetFlag(FLAGS_max_response_bytes).bytes;
@@ -186,31 +195,58 @@ class SignalWaiter {
   std::_Exit(code);
 }
 
-// Says in the log where the model runs, and why not elsewhere.
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder,
-                                                 const Model::Options& options) {
-  absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(folder, options);
-  if (!model.ok()) return model;
-  const ModelInfo& info = (*model)->info();
-  spdlog::info("{}: {} parameters on {} in {}{}{}", folder, info.parameters, info.device,
-               info.dtype, info.device_note.empty() ? "" : "; no GPU is used: ", info.device_note);
-  return model;
+// Of one pass, so that all the workers of a device together have a thread per core.
+int ThreadsOfPass(int workers) {
+  const int threads = absl::GetFlag(FLAGS_threads);
+  if (threads != 0 || workers <= 1) return threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / workers);
+}
+
+// Loads the models of `options`, and says in the log where each runs, and why not elsewhere.
+absl::StatusOr<std::unique_ptr<Server>> CreateServer(Server::Options options,
+                                                     Model::Options model_options) {
+  std::string why_cpu;
+  absl::StatusOr<std::vector<std::string>> devices =
+      FindDevices(absl::GetFlag(FLAGS_device), &why_cpu);
+  if (!devices.ok()) return devices.status();
+  options.devices = *std::move(devices);
+  const auto load = [&](const std::string& folder, const std::string& device) {
+    model_options.device = device;
+    absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(folder, model_options);
+    if (model.ok()) {
+      const ModelInfo& info = (*model)->info();
+      spdlog::info("{}: {} parameters on {} in {}{}{}", folder, info.parameters, info.device,
+                   info.dtype, why_cpu.empty() ? "" : "; no GPU is used: ", why_cpu);
+    }
+    return model;
+  };
+  return Server::Create(options, load, &Clock::Monotonic());
 }
 
 int Main() {
   static SignalWaiter signals;
-  const Server::Options options = OptionsFromFlags();
+  Server::Options options = OptionsFromFlags();
   Model::Options model_options;
-  model_options.device = absl::GetFlag(FLAGS_device);
   model_options.dtype = absl::GetFlag(FLAGS_dtype);
   model_options.device_memory_limit = absl::GetFlag(FLAGS_device_memory).bytes;
-  model_options.threads = absl::GetFlag(FLAGS_threads);
+  model_options.threads = ThreadsOfPass(options.workers_per_device);
   model_options.batch_invariant = absl::GetFlag(FLAGS_batch_invariant);
   absl::Status valid = options.Validate();
   valid.Update(model_options.Validate());
+  valid.Update(ValidateDeviceList(absl::GetFlag(FLAGS_device)));
   if (!valid.ok()) {
     spdlog::error("bad flag: {}", std::string(valid.message()));
     return kExitBadFlag;
+  }
+
+  if (const std::string path = absl::GetFlag(FLAGS_clients_file); !path.empty()) {
+    absl::StatusOr<ClientWeights> weights = ClientWeights::Load(path);
+    if (!weights.ok()) {
+      spdlog::error("bad flag: clients_file: {}", std::string(weights.status().message()));
+      return kExitBadFlag;
+    }
+    options.weights = *std::move(weights);
+    spdlog::info("{} gives {} clients a weight", path, options.weights.size());
   }
 
   const std::string port_file = absl::GetFlag(FLAGS_port_file);
@@ -222,9 +258,7 @@ int Main() {
   }
   const absl::Time start = Clock::Monotonic().Now();
   spdlog::info("loading models from {}", options.model_repository);
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
-      options, [&](const std::string& folder) { return LoadModel(folder, model_options); },
-      &Clock::Monotonic());
+  absl::StatusOr<std::unique_ptr<Server>> server = CreateServer(options, model_options);
   absl::Status status = server.status();
   if (status.ok()) {
     signals.BeginServing();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <limits>
 #include <map>
 #include <optional>
@@ -32,19 +33,22 @@ namespace {
 // streams would never end.
 constexpr std::chrono::milliseconds kCloseGrace{500};
 
-// The executor and the batcher of a model version.
+// Each has a thread.
+constexpr int kMaxWorkersPerDevice = 256;
+
+// The executors of a model version, one per device, and its batcher.
 struct Serving {
-  std::unique_ptr<ModelExecutor> executor;
-  std::unique_ptr<Batcher> batcher;  // after the executor that it uses
+  std::vector<std::unique_ptr<ModelExecutor>> executors;
+  std::unique_ptr<Batcher> batcher;  // after the executors that it uses
 };
 
-// Memory that batches may take of a device whose models have been loaded. Some is left for what
-// estimates do not see: results, messages, the allocator.
-int64_t BudgetFor(const ModelInfo& info, int64_t wanted) {
+// Memory that batches may take of a device whose models have been loaded, of which the last one
+// left `free` bytes (0: not known, it is this process's). Some is left for what estimates do not
+// see: results, messages, the allocator.
+int64_t BudgetFor(int64_t free, int64_t wanted) {
   constexpr double kPart = 0.9;
   if (wanted > 0) return wanted;
-  const int64_t free = info.free_memory > 0 ? info.free_memory : AvailableHostMemory();
-  return static_cast<int64_t>(kPart * static_cast<double>(free));
+  return static_cast<int64_t>(kPart * static_cast<double>(free > 0 ? free : AvailableHostMemory()));
 }
 
 // Lengths for which the metrics tell how the attention is computed: a short input, a long one, and
@@ -52,7 +56,8 @@ int64_t BudgetFor(const ModelInfo& info, int64_t wanted) {
 constexpr int64_t kShownLengths[] = {512, 16384};
 
 void ShowAttentionPlans(const LoadedModel& loaded, Metrics& metrics) {
-  const int64_t max_length = loaded.model->info().max_length;
+  const Model& model = *loaded.replicas[0];
+  const int64_t max_length = model.info().max_length;
   std::vector<int64_t> lengths;
   for (const int64_t length : kShownLengths) {
     if (length < max_length) lengths.push_back(length);
@@ -60,7 +65,7 @@ void ShowAttentionPlans(const LoadedModel& loaded, Metrics& metrics) {
   lengths.push_back(max_length);
   for (const int64_t length : lengths) {
     const absl::StatusOr<std::vector<AttentionPlan>> plans =
-        loaded.model->PlanAttention({&length, 1});
+        model.PlanAttention({&length, 1});
     if (!plans.ok()) continue;  // metrics are no reason not to serve
     for (const AttentionPlan& plan : *plans) {
       metrics.AddAttentionPlan(loaded.name, loaded.version, length, plan.algorithm,
@@ -69,20 +74,41 @@ void ShowAttentionPlans(const LoadedModel& loaded, Metrics& metrics) {
   }
 }
 
-ModelInfo LimitLength(ModelInfo info, int64_t max_input_tokens) {
+// What the RPCs are to know of a model.
+ModelInfo ServedInfo(const LoadedModel& loaded, int64_t max_input_tokens) {
+  ModelInfo info = loaded.replicas[0]->info();
   if (max_input_tokens > 0) info.max_length = std::min(info.max_length, max_input_tokens);
+  for (size_t i = 1; i < loaded.replicas.size(); ++i) {
+    absl::StrAppend(&info.device, ",", loaded.replicas[i]->info().device);
+  }
   return info;
 }
 
+std::string Describe(const LoadedModel& loaded) {
+  return absl::StrCat("model ", loaded.name, " version ", loaded.version);
+}
+
 // With what the scheduler will make of requests; longer inputs run alone, for so long that what
-// they pay for the first time does not count.
-absl::Status WarmUpForServing(Model& model, const Server::Options& options, const Clock& clock,
-                              const std::string& name) {
-  const int64_t max_tokens =
-      std::min(LimitLength(model.info(), options.limits.max_input_tokens).max_length,
-               options.batching.max_batch_tokens);
-  return WarmUp(model, WarmUpShapes(max_tokens), options.warm_up_time, clock,
-                [&name](const std::string& line) { spdlog::info("{}: warm-up {}", name, line); });
+// they pay for the first time does not count. All devices at once, so that they do not add up.
+absl::Status WarmUpForServing(const LoadedModel& loaded, const Server::Options& options,
+                              const Clock& clock) {
+  const int64_t max_tokens = std::min(ServedInfo(loaded, options.limits.max_input_tokens).max_length,
+                                      options.batching.max_batch_tokens);
+  const std::vector<WarmUpShape> shapes = WarmUpShapes(max_tokens);
+  std::vector<std::future<absl::Status>> ends;
+  for (const std::unique_ptr<Model>& replica : loaded.replicas) {
+    Model* const model = replica.get();
+    ends.push_back(std::async(std::launch::async, [&, model] {
+      const std::string name = absl::StrCat(Describe(loaded), " on ", model->info().device);
+      return WarmUp(*model, shapes, options.warm_up_time, clock, [&name](const std::string& line) {
+        spdlog::info("{}: warm-up {}", name, line);
+      });
+    }));
+  }
+  absl::Status status;
+  for (std::future<absl::Status>& end : ends) status.Update(end.get());
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(Describe(loaded), ": ", status.message()));
 }
 
 }  // namespace
@@ -105,25 +131,67 @@ struct Server::Parts {
   int grpc_port = 0;
   bool shut_down = false;
 
-  // The budget of a loaded model's device.
-  MemoryBudget* MemoryOf(const Model& model);
+  // Makes the budget of each device, once all models are loaded.
+  void DivideMemory();
+
+  // Makes the executors and the batcher of a model, and says what the RPCs are to know of it.
+  absl::StatusOr<ServedModel> Serve(const LoadedModel& loaded);
 };
 
-MemoryBudget* Server::Parts::MemoryOf(const Model& model) {
-  const std::string& device = model.info().device;
-  std::unique_ptr<MemoryBudget>& budget = memory[device];
-  if (budget == nullptr) {
-    const int64_t bytes = BudgetFor(model.info(), options.memory_budget);
-    budget = std::make_unique<MemoryBudget>(bytes, MemoryBudget::kMaxBypass,
-                                            metrics.AddMemory(device, bytes));
-    spdlog::info("{}: batches may take {} MiB", device, bytes >> 20);
+void Server::Parts::DivideMemory() {
+  std::map<std::string, int64_t> free;  // what the last model that was loaded has left
+  for (const LoadedModel& loaded : models) {
+    for (const std::unique_ptr<Model>& replica : loaded.replicas) {
+      const ModelInfo& info = replica->info();
+      const auto [entry, is_first] = free.emplace(info.device, info.free_memory);
+      if (!is_first) entry->second = std::min(entry->second, info.free_memory);
+    }
   }
-  return budget.get();
+  for (const auto& [device, bytes] : free) {
+    const int64_t budget = BudgetFor(bytes, options.memory_budget);
+    memory.emplace(device,
+                   std::make_unique<MemoryBudget>(budget, MemoryBudget::kMaxBypass,
+                                                  metrics.AddMemory(device, budget)));
+    spdlog::info("{}: batches may take {} MiB", device, budget >> 20);
+  }
+}
+
+absl::StatusOr<ServedModel> Server::Parts::Serve(const LoadedModel& loaded) {
+  Serving made;
+  std::vector<Worker> workers;
+  std::vector<std::string> worker_devices;
+  for (const std::unique_ptr<Model>& replica : loaded.replicas) {
+    const std::string& device = replica->info().device;
+    made.executors.push_back(std::make_unique<ModelExecutor>(replica.get()));
+    for (int i = 0; i < options.workers_per_device; ++i) {
+      workers.push_back({made.executors.back().get(), memory.at(device).get()});
+      worker_devices.push_back(device);
+    }
+  }
+  ModelMetrics* const model_metrics = metrics.AddModel(loaded.name, loaded.version, worker_devices);
+  absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+      Batcher::Create(options.batching, std::move(workers), clock, model_metrics);
+  if (!batcher.ok()) return batcher.status();
+  made.batcher = *std::move(batcher);
+  serving.push_back(std::move(made));
+  return ServedModel{loaded.name,
+                     loaded.version,
+                     loaded.replicas[0].get(),
+                     serving.back().batcher.get(),
+                     model_metrics,
+                     ServedInfo(loaded, options.limits.max_input_tokens)};
 }
 
 absl::Status Server::Options::Validate() const {
   if (model_repository.empty()) {
     return absl::InvalidArgumentError("model_repository: found nothing, expected a folder");
+  }
+  if (devices.empty()) {
+    return absl::InvalidArgumentError("devices: found none, expected at least one");
+  }
+  if (workers_per_device < 1 || workers_per_device > kMaxWorkersPerDevice) {
+    return absl::InvalidArgumentError(absl::StrCat("workers_per_device: found ", workers_per_device,
+                                                   ", expected 1 to ", kMaxWorkersPerDevice));
   }
   if (max_message_bytes < 1 || max_message_bytes > std::numeric_limits<int>::max()) {
     return absl::InvalidArgumentError(absl::StrCat("max_message_bytes: found ", max_message_bytes,
@@ -176,41 +244,32 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options,
   if (options.result_cache_bytes > 0) parts->cache.emplace(options.result_cache_bytes);
 
   absl::StatusOr<std::vector<LoadedModel>> models =
-      LoadRepository(options.model_repository, loader);
+      LoadRepository(options.model_repository, options.devices, loader);
   if (!models.ok()) return models.status();
   parts->models = *std::move(models);
+  for (const LoadedModel& loaded : parts->models) {
+    if (absl::Status status = WarmUpForServing(loaded, options, *clock); !status.ok()) {
+      return status;
+    }
+    ShowAttentionPlans(loaded, parts->metrics);
+  }
+  parts->DivideMemory();
 
   std::vector<ServedModel> served;
-  for (LoadedModel& loaded : parts->models) {
-    Model& model = *loaded.model;
-    const std::string name = absl::StrCat("model ", loaded.name, " version ", loaded.version);
-    if (absl::Status status = WarmUpForServing(model, options, *clock, name); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
-    }
-    ModelMetrics* metrics =
-        parts->metrics.AddModel(loaded.name, loaded.version, model.info().device);
-    ShowAttentionPlans(loaded, parts->metrics);
-    Serving serving;
-    serving.executor = std::make_unique<ModelExecutor>(&model);
-    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options.batching, {{serving.executor.get(), parts->MemoryOf(model)}}, clock,
-                        metrics);
-    if (!batcher.ok()) return batcher.status();
-    serving.batcher = *std::move(batcher);
-    served.push_back({loaded.name, loaded.version, &model, serving.batcher.get(), metrics,
-                      LimitLength(model.info(), options.limits.max_input_tokens)});
+  for (const LoadedModel& loaded : parts->models) {
+    absl::StatusOr<ServedModel> model = parts->Serve(loaded);
+    if (!model.ok()) return model.status();
+    served.push_back(*std::move(model));
     const int64_t max_length = served.back().info.max_length;
-    parts->serving.push_back(std::move(serving));
     if (max_length > options.batching.max_queue_tokens) {
-      spdlog::warn(
-          "model {} version {} takes {} tokens, but the queue holds {}: longer inputs are refused",
-          loaded.name, loaded.version, max_length, options.batching.max_queue_tokens);
+      spdlog::warn("{} takes {} tokens, but the queue holds {}: longer inputs are refused",
+                   Describe(loaded), max_length, options.batching.max_queue_tokens);
     }
   }
   parts->catalog.emplace(std::move(served));
   parts->inference.emplace(ServiceContext{&*parts->catalog, &parts->metrics, &*parts->gate,
                                           parts->cache.has_value() ? &*parts->cache : nullptr,
-                                          clock, options.limits});
+                                          clock, options.limits, &parts->options.weights});
   parts->model_service.emplace(&*parts->catalog);
   return absl::WrapUnique(new Server(std::move(parts)));
 }

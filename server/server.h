@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,13 +25,20 @@ namespace longwave {
 // A whole server: models, batchers, metrics, gRPC. Owns everything; main() only parses flags and
 // waits for a signal.
 //
-// Thread-compatible; its RPCs run on gRPC's threads, its batches on one thread per model version,
-// scrapes on threads of their own.
+// Thread-compatible; its RPCs run on gRPC's threads, its batches on the threads of a batcher per
+// model version, scrapes on threads of their own.
 class Server {
  public:
   struct Options {
     // Folder of <name>/<version>/config.json. Required.
     std::string model_repository;
+
+    // Devices that every model is loaded onto; one queue per model version feeds them all. At least
+    // one; all of one kind, or answers differ.
+    std::vector<std::string> devices = {"cpu"};
+
+    // Batches of one model version that each device computes at once, 1 to 256.
+    int workers_per_device = 1;
 
     // Where gRPC listens, "host:port". Port 0 picks a free one.
     std::string listen = "0.0.0.0:8470";
@@ -52,6 +60,9 @@ class Server {
     // Of one request.
     RequestLimits limits;
 
+    // Of clients that share the device.
+    ClientWeights weights;
+
     // Bytes of results that are kept to answer equal inputs; 0: none are.
     int64_t result_cache_bytes = 0;
 
@@ -66,8 +77,8 @@ class Server {
     absl::Status Validate() const;
   };
 
-  // Loads and warms up every model of the repository; listens nowhere yet. Blocks. `clock` is not
-  // owned and must outlive the server. Errors are those of the options, the repository, the loader
+  // Loads and warms up every model of the repository, on all devices at once; listens nowhere yet.
+  // Blocks. `clock` is not owned and must outlive the server. Errors are those of the options, the repository, the loader
   // and the warm-up.
   static absl::StatusOr<std::unique_ptr<Server>> Create(const Options& options,
                                                         const ModelLoader& loader,

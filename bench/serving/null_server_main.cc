@@ -82,7 +82,9 @@ int Main(int argc, char** argv) {
   model_options.time_per_token = absl::Microseconds(us_per_token);
 
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
-      options, [&](const std::string&) { return std::make_unique<NullModel>(model_options); },
+      options, [&](const std::string&, const std::string&) {
+        return std::make_unique<NullModel>(model_options);
+      },
       &Clock::Monotonic());
   absl::Status status = server.status();
   if (status.ok()) status = (*server)->Start();

@@ -2,9 +2,12 @@
 
 #include <map>
 #include <memory>
+#include <set>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "model/device/cpu_device.h"
@@ -61,6 +64,47 @@ absl::StatusOr<Device*> FindDevice(const std::string& name, std::string* why_cpu
   if (gpu.ok()) return gpu;
   if (why_cpu != nullptr) *why_cpu = std::string(gpu.status().message());
   return cpu;
+}
+
+absl::Status ValidateDeviceList(absl::string_view list) {
+  const std::vector<std::string> names = absl::StrSplit(list, ',');
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (absl::Status status = ValidateDeviceName(name); !status.ok()) return status;
+    if (!seen.insert(name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("device: found '", name, "' twice in '", list, "', expected it once"));
+    }
+  }
+  if (names.size() > 1 && (seen.count("auto") > 0 || seen.count("cpu") > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "device: found '", list, "', expected 'auto' or 'cpu' alone, or only GPUs, such as "
+        "'cuda:0,cuda:1'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list,
+                                                     std::string* why_cpu) {
+  if (absl::Status status = ValidateDeviceList(list); !status.ok()) return status;
+  std::vector<std::string> names;
+  if (list != "auto") {
+    names = absl::StrSplit(list, ',');
+    for (const std::string& name : names) {
+      if (absl::Status status = FindDevice(name).status(); !status.ok()) return status;
+    }
+    return names;
+  }
+  const absl::StatusOr<Device*> first = FindDevice(list, why_cpu);
+  if (!first.ok()) return first.status();
+  names.push_back((*first)->info().name);
+  if (!(*first)->info().is_cuda) return names;
+  for (int index = 1; index <= kMaxIndex; ++index) {
+    const absl::StatusOr<Device*> next = FindGpu(index);
+    if (!next.ok()) break;
+    names.push_back((*next)->info().name);
+  }
+  return names;
 }
 
 }  // namespace longwave

@@ -2,6 +2,7 @@
 #define LONGWAVE_MODEL_DEVICE_FIND_DEVICE_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,6 +22,16 @@ absl::Status ValidateDeviceName(absl::string_view name);
 // INVALID_ARGUMENT for what is no name of a device; UNAVAILABLE, saying why, when the machine, its
 // driver or the installation has no such device.
 absl::StatusOr<Device*> FindDevice(const std::string& name, std::string* why_cpu = nullptr);
+
+// What a server is told to run on: "auto", every GPU that can be used or else the CPU; or names of
+// devices with commas in between, no name twice, and not the CPU beside GPUs, whose answers differ
+// by rounding. INVALID_ARGUMENT, saying what was found and what was expected, for everything else.
+absl::Status ValidateDeviceList(absl::string_view list);
+
+// The names of the devices that such a list means, at least one; `why_cpu` and the errors are those
+// of FindDevice(). A GPU that "auto" cannot use ends the list. Thread-safe; blocks.
+absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list,
+                                                     std::string* why_cpu = nullptr);
 
 }  // namespace longwave
 

@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadChecked(const std::string& folder,
                                                    const Model::Options& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   ModelInfo info;
-  const absl::StatusOr<Device*> device = FindDevice(options.device, &info.device_note);
+  const absl::StatusOr<Device*> device = FindDevice(options.device);
   if (!device.ok()) return device.status();
   absl::StatusOr<ModelConfig> config = LoadModelConfig(folder);
   if (!config.ok()) return config.status();

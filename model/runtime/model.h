@@ -32,7 +32,6 @@ struct ModelInfo {
   bool can_encode = true;
   std::vector<HeadInfo> heads;  // empty: the model cannot classify
   std::string device;           // "cpu", "cuda:N"
-  std::string device_note;      // why the device "auto" is the CPU, one sentence; else empty
   std::string dtype;            // of the activations: "float32", "bfloat16", "float16"
   std::string feature_map;      // "prf", "trf"
 

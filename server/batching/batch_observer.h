@@ -48,8 +48,9 @@ class BatchObserver {
   // That item will not be computed.
   virtual void OnItemDropped(Drop reason) = 0;
 
-  // A batch was computed, well or not.
-  virtual void OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) = 0;
+  // A batch was computed by a worker, well or not.
+  virtual void OnBatchDone(int worker, Lane lane, int64_t items, int64_t tokens,
+                           absl::Duration compute) = 0;
 
   // A batch failed as a whole and will be computed again in parts.
   virtual void OnBatchSplit() = 0;

@@ -1,5 +1,6 @@
 #include "server/batching/retry_delay.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,11 +12,17 @@ namespace longwave {
 namespace {
 
 constexpr char kPayload[] = "longwave/retry-delay-ns";
+constexpr absl::Duration kLeast = absl::Milliseconds(1);
+constexpr absl::Duration kMost = absl::Minutes(1);
 
 }  // namespace
 
-void SetRetryDelay(absl::Status& status, absl::Duration delay) {
+absl::Status BusyError(absl::string_view message, absl::Duration delay) {
+  delay = std::clamp(delay, kLeast, kMost);
+  absl::Status status = absl::ResourceExhaustedError(absl::StrCat(
+      message, "; try again in ", absl::FormatDuration(absl::Ceil(delay, absl::Milliseconds(1)))));
   status.SetPayload(kPayload, absl::Cord(absl::StrCat(absl::ToInt64Nanoseconds(delay))));
+  return status;
 }
 
 std::optional<absl::Duration> RetryDelay(const absl::Status& status) {

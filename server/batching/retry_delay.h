@@ -4,14 +4,20 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace longwave {
 
-// Says with an error when it is worth trying again. Of an OK status nothing is kept.
-void SetRetryDelay(absl::Status& status, absl::Duration delay);
+// When to try again as long as nothing has been measured that would tell.
+inline constexpr absl::Duration kUnknownRetryDelay = absl::Seconds(1);
 
-// What SetRetryDelay() has put there.
+// RESOURCE_EXHAUSTED for want of something that others will give back after `delay`, as far as can
+// be told; the status and its message say so. The delay is taken for 1 ms at least and a minute at
+// most.
+absl::Status BusyError(absl::string_view message, absl::Duration delay);
+
+// What BusyError() has put there.
 std::optional<absl::Duration> RetryDelay(const absl::Status& status);
 
 }  // namespace longwave

@@ -13,11 +13,6 @@ namespace {
 // others (dynamic thresholds: Choudhury, Hahne, 1998).
 constexpr int64_t kRoomFactor = 4;
 
-// Says when to try again before anything has been measured.
-constexpr absl::Duration kUnknownRetry = absl::Seconds(1);
-constexpr absl::Duration kLeastRetry = absl::Milliseconds(1);
-constexpr absl::Duration kMostRetry = absl::Seconds(60);
-
 // After a batch ran out of memory, estimates are raised; each batch that fits lowers them again.
 constexpr double kMemoryStep = 1.25;
 constexpr double kMostMemoryFactor = 4;
@@ -25,11 +20,6 @@ constexpr double kMemoryRecovery = 0.99;
 
 absl::Status ExpiredInQueue() {
   return absl::DeadlineExceededError("the deadline passed in the queue");
-}
-
-absl::Status WithRetry(absl::Status status, absl::Duration delay) {
-  SetRetryDelay(status, std::clamp(delay, kLeastRetry, kMostRetry));
-  return status;
 }
 
 }  // namespace
@@ -166,15 +156,14 @@ absl::Status Scheduler::CheckRoom(const WorkGroup& group, const QueueSize& size)
   if (excess == 0) return absl::OkStatus();
   const double rate = meter_.known() ? meter_.TokensPerSecond() : 0;
   const double tokens = excess * static_cast<double>(waiting_.tokens);
-  return WithRetry(
-      absl::ResourceExhaustedError(absl::StrCat(
-          "the queue is full: ", waiting_.tokens, " tokens in ", waiting_.items,
-          " inputs are waiting, ", own.tokens, " tokens in ", own.items,
-          " of them of this client, the request has ", size.tokens, " tokens in ", size.items,
-          "; the limits are ", options_.max_queue_tokens, " tokens, ", options_.max_queue_items,
-          " inputs and ", options_.max_queue_bytes, " bytes; try again later")),
+  return BusyError(
+      absl::StrCat("the queue is full: ", waiting_.tokens, " tokens in ", waiting_.items,
+                   " inputs are waiting, ", own.tokens, " tokens in ", own.items,
+                   " of them of this client, the request has ", size.tokens, " tokens in ",
+                   size.items, "; the limits are ", options_.max_queue_tokens, " tokens, ",
+                   options_.max_queue_items, " inputs and ", options_.max_queue_bytes, " bytes"),
       rate > 0 ? absl::Seconds(tokens / (rate * static_cast<double>(workers_.size())))
-               : kUnknownRetry);
+               : kUnknownRetryDelay);
 }
 
 absl::Status Scheduler::CheckDeadline(const WorkGroup& group, absl::Time now) {
@@ -205,12 +194,10 @@ absl::Status Scheduler::CheckDeadline(const WorkGroup& group, absl::Time now) {
   }
   predicted = options_.deadline_margin * predicted;
   if (predicted <= left) return absl::OkStatus();
-  return WithRetry(
-      absl::ResourceExhaustedError(
-          absl::StrCat("the server is too busy to meet the deadline: it is in ",
-                       absl::FormatDuration(left), ", the answer would take up to ",
-                       absl::FormatDuration(predicted), "; try again later")),
-      predicted - left);
+  return BusyError(absl::StrCat("the server is too busy to meet the deadline: it is in ",
+                                absl::FormatDuration(left), ", the answer would take up to ",
+                                absl::FormatDuration(predicted)),
+                   predicted - left);
 }
 
 absl::Duration Scheduler::LaneTime(Lane lane, const WorkGroup& group, double cost,
@@ -418,7 +405,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
     long_lane_owed_[w] =
         std::min(long_lane_owed_[w] + pay, std::max(pay, options_.max_batch_time));
   }
-  observer_->OnBatchDone(batch.lane, batch.size.items, batch.size.tokens, compute);
+  observer_->OnBatchDone(batch.worker, batch.lane, batch.size.items, batch.size.tokens, compute);
 
   std::vector<Item*> failed;
   absl::Status reason = failure;

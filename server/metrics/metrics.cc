@@ -14,25 +14,30 @@ Metrics::Metrics()
       families_(std::make_unique<MetricFamilies>(*registry_)),
       requests_in_flight_(&families_->requests_in_flight.Add({})),
       cache_bytes_(&families_->cache_bytes.Add({})),
-      unknown_model_(ForName(kUnknownModel)) {
+      unknown_model_(ForName(kUnknownModel, {})) {
   families_->build_info.Add({{"version", kVersion}}).Set(1);
 }
 
 Metrics::~Metrics() = default;
 
-ModelMetrics* Metrics::ForName(const std::string& model) {
+ModelMetrics* Metrics::ForName(const std::string& model,
+                               const std::vector<std::string>& worker_devices) {
   absl::MutexLock lock(&mutex_);
   std::unique_ptr<ModelMetrics>& metrics = models_[model];
-  if (metrics == nullptr) metrics = std::make_unique<ModelMetrics>(*families_, model);
+  if (metrics == nullptr) {
+    metrics = std::make_unique<ModelMetrics>(*families_, model, worker_devices);
+  }
   return metrics.get();
 }
 
 ModelMetrics* Metrics::AddModel(const std::string& model, int64_t version,
-                                const std::string& device) {
-  families_->model_info
-      .Add({{"model", model}, {"version", absl::StrCat(version)}, {"device", device}})
-      .Set(1);
-  return ForName(model);
+                                const std::vector<std::string>& worker_devices) {
+  for (const std::string& device : worker_devices) {  // adding one again is no change
+    families_->model_info
+        .Add({{"model", model}, {"version", absl::StrCat(version)}, {"device", device}})
+        .Set(1);
+  }
+  return ForName(model, worker_devices);
 }
 
 std::function<void(int64_t)> Metrics::AddMemory(const std::string& device,

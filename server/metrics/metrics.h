@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -28,8 +29,10 @@ class Metrics {
   ~Metrics();
 
   // Announces a loaded model and returns the series of its name, which all its versions share. They
-  // live as long as this.
-  ModelMetrics* AddModel(const std::string& model, int64_t version, const std::string& device);
+  // live as long as this. `worker_devices`: the device of each worker of its batcher, at least one,
+  // the same for all versions.
+  ModelMetrics* AddModel(const std::string& model, int64_t version,
+                         const std::vector<std::string>& worker_devices);
 
   // Announces the memory that batches may take of a device (0: no limit). The result is to be told
   // how much of it is reserved; it is thread-safe and does not outlive this.
@@ -53,7 +56,8 @@ class Metrics {
   std::shared_ptr<prometheus::Registry> registry() { return registry_; }
 
  private:
-  ModelMetrics* ForName(const std::string& model) ABSL_LOCKS_EXCLUDED(mutex_);
+  ModelMetrics* ForName(const std::string& model, const std::vector<std::string>& worker_devices)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::shared_ptr<prometheus::Registry> registry_;
   const std::unique_ptr<MetricFamilies> families_;

@@ -13,14 +13,15 @@ constexpr const char* kRefusalNames[kRefusalCount] = {"queue_full", "deadline", 
                                                       "draining"};
 constexpr const char* kDropNames[kDropCount] = {"expired", "cancelled", "memory", "draining"};
 
-// One counter for each value of a label besides the model's name.
+// One counter for each value of a label besides `labels`.
 template <size_t kCount>
 std::array<prometheus::Counter*, kCount> AddByLabel(
-    prometheus::Family<prometheus::Counter>& family, const std::string& model, const char* label,
+    prometheus::Family<prometheus::Counter>& family, prometheus::Labels labels, const char* label,
     const char* const (&names)[kCount]) {
   std::array<prometheus::Counter*, kCount> counters{};
   for (size_t i = 0; i < kCount; ++i) {
-    counters[i] = &family.Add({{"model", model}, {label, names[i]}});
+    labels[label] = names[i];
+    counters[i] = &family.Add(labels);
   }
   return counters;
 }
@@ -54,7 +55,8 @@ std::array<prometheus::Counter*, kStatusCodeCount> AddByCode(
 
 }  // namespace
 
-ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model) {
+ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model,
+                           const std::vector<std::string>& worker_devices) {
   const prometheus::Labels labels = {{"model", model}};
   const std::vector<double> durations = DurationBuckets();
   for (int rpc = 0; rpc < kRpcCount; ++rpc) {
@@ -71,10 +73,13 @@ ModelMetrics::ModelMetrics(MetricFamilies& families, const std::string& model) {
   batch_tokens_ = &families.batch_tokens.Add(labels, PowerOfTwoBuckets(16, 1 << 24));
   queue_duration_ = &families.queue_duration.Add(labels, durations);
   tokenize_duration_ = &families.tokenize_duration.Add(labels, durations);
-  compute_duration_ = &families.compute_duration.Add(labels, durations);
-  batches_ = AddByLabel(families.batches, model, "lane", kLaneNames);
-  refusals_ = AddByLabel(families.refusals, model, "reason", kRefusalNames);
-  dropped_inputs_ = AddByLabel(families.dropped_inputs, model, "reason", kDropNames);
+  for (const std::string& device : worker_devices) {  // workers of one device share its series
+    const prometheus::Labels device_labels = {{"model", model}, {"device", device}};
+    by_worker_.push_back({AddByLabel(families.batches, device_labels, "lane", kLaneNames),
+                          &families.compute_duration.Add(device_labels, durations)});
+  }
+  refusals_ = AddByLabel(families.refusals, labels, "reason", kRefusalNames);
+  dropped_inputs_ = AddByLabel(families.dropped_inputs, labels, "reason", kDropNames);
   wasted_inputs_ = &families.wasted_inputs.Add(labels);
   batch_splits_ = &families.batch_splits.Add(labels);
   yields_ = &families.yields.Add(labels);
@@ -122,12 +127,14 @@ void ModelMetrics::OnItemsWasted(int64_t items) {
 
 void ModelMetrics::OnYield() { yields_->Increment(); }
 
-void ModelMetrics::OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) {
-  batches_[static_cast<size_t>(lane)]->Increment();
+void ModelMetrics::OnBatchDone(int worker, Lane lane, int64_t items, int64_t tokens,
+                               absl::Duration compute) {
+  const DeviceSeries& device = by_worker_[static_cast<size_t>(worker)];
+  device.batches[static_cast<size_t>(lane)]->Increment();
+  device.compute_duration->Observe(absl::ToDoubleSeconds(compute));
   batch_size_->Observe(static_cast<double>(items));
   batch_tokens_->Observe(static_cast<double>(tokens));
   tokens_->Increment(static_cast<double>(tokens));
-  compute_duration_->Observe(absl::ToDoubleSeconds(compute));
 }
 
 }  // namespace longwave

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -29,8 +30,10 @@ inline constexpr int kStatusCodeCount = 17;
 // call blocks.
 class ModelMetrics final : public BatchObserver {
  public:
-  // Adds the series to `families`, which must outlive this.
-  ModelMetrics(MetricFamilies& families, const std::string& model);
+  // Adds the series to `families`, which must outlive this. `worker_devices`: the device of each
+  // worker that OnBatchDone() may name.
+  ModelMetrics(MetricFamilies& families, const std::string& model,
+               const std::vector<std::string>& worker_devices);
 
   ModelMetrics(const ModelMetrics&) = delete;
   ModelMetrics& operator=(const ModelMetrics&) = delete;
@@ -52,13 +55,20 @@ class ModelMetrics final : public BatchObserver {
   void OnRefused(Refusal reason) override;
   void OnItemDequeued(absl::Duration waited) override;
   void OnItemDropped(Drop reason) override;
-  void OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnBatchDone(int worker, Lane lane, int64_t items, int64_t tokens,
+                   absl::Duration compute) override;
   void OnBatchSplit() override;
   void OnItemsWasted(int64_t items) override;
   void OnYield() override;
 
  private:
   using CountersByCode = std::array<prometheus::Counter*, kStatusCodeCount>;
+
+  // Of the device of a worker.
+  struct DeviceSeries {
+    std::array<prometheus::Counter*, kLaneCount> batches;
+    prometheus::Histogram* compute_duration;
+  };
 
   std::array<CountersByCode, kRpcCount> requests_;
   std::array<prometheus::Histogram*, kRpcCount> request_duration_;
@@ -70,8 +80,7 @@ class ModelMetrics final : public BatchObserver {
   prometheus::Histogram* batch_tokens_;
   prometheus::Histogram* queue_duration_;
   prometheus::Histogram* tokenize_duration_;
-  prometheus::Histogram* compute_duration_;
-  std::array<prometheus::Counter*, kLaneCount> batches_;
+  std::vector<DeviceSeries> by_worker_;
   std::array<prometheus::Counter*, kRefusalCount> refusals_;
   std::array<prometheus::Counter*, kDropCount> dropped_inputs_;
   prometheus::Counter* wasted_inputs_;

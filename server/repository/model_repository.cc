@@ -92,18 +92,22 @@ absl::StatusOr<std::vector<ModelFolder>> ScanRepository(const std::string& repos
 }
 
 absl::StatusOr<std::vector<LoadedModel>> LoadRepository(const std::string& repository,
+                                                        absl::Span<const std::string> devices,
                                                         const ModelLoader& loader) {
   absl::StatusOr<std::vector<ModelFolder>> folders = ScanRepository(repository);
   if (!folders.ok()) return folders.status();
   std::vector<LoadedModel> models;
   for (const ModelFolder& folder : *folders) {
-    absl::StatusOr<std::unique_ptr<Model>> model = loader(folder.path);
-    if (!model.ok()) {
-      return absl::Status(model.status().code(),
-                          absl::StrCat("model ", folder.name, " version ", folder.version, ": ",
-                                       model.status().message()));
+    LoadedModel& loaded = models.emplace_back(LoadedModel{folder.name, folder.version, {}});
+    for (const std::string& device : devices) {
+      absl::StatusOr<std::unique_ptr<Model>> model = loader(folder.path, device);
+      if (!model.ok()) {
+        return absl::Status(model.status().code(),
+                            absl::StrCat("model ", folder.name, " version ", folder.version, ": ",
+                                         model.status().message()));
+      }
+      loaded.replicas.push_back(*std::move(model));
     }
-    models.push_back({folder.name, folder.version, *std::move(model)});
   }
   return models;
 }

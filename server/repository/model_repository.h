@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "model/runtime/model.h"
 
 namespace longwave {
@@ -23,12 +24,12 @@ struct ModelFolder {
 struct LoadedModel {
   std::string name;
   int64_t version = 0;
-  std::unique_ptr<Model> model;
+  std::vector<std::unique_ptr<Model>> replicas;  // one per device, in their order
 };
 
-// Loads one model folder, as Model::Load does.
-using ModelLoader =
-    std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& folder)>;
+// Loads one model folder onto a device, as Model::Load does.
+using ModelLoader = std::function<absl::StatusOr<std::unique_ptr<Model>>(
+    const std::string& folder, const std::string& device)>;
 
 // Lists <repository>/<name>/<version>/, ordered by name, then version. Reads no model. Plain files
 // and names that start with a dot are ignored. Errors name the path, what was found and what was
@@ -38,9 +39,10 @@ using ModelLoader =
 //                     version, a version that is not a positive number
 absl::StatusOr<std::vector<ModelFolder>> ScanRepository(const std::string& repository);
 
-// Scans a repository and loads all of it, in the same order. Blocks. The first error ends it; an
-// error of the loader is prefixed with the model it concerns.
+// Scans a repository and loads all of it, in the same order, onto each of `devices` (at least one).
+// Blocks. The first error ends it; an error of the loader is prefixed with the model it concerns.
 absl::StatusOr<std::vector<LoadedModel>> LoadRepository(const std::string& repository,
+                                                        absl::Span<const std::string> devices,
                                                         const ModelLoader& loader);
 
 }  // namespace longwave

@@ -1,5 +1,8 @@
 #include "server/rpc/caller.h"
 
+#include <arpa/inet.h>
+
+#include <array>
 #include <optional>
 
 #include "absl/hash/hash.h"
@@ -20,7 +23,7 @@ std::optional<absl::string_view> Find(const grpc::ServerContextBase& context, co
 
 uint64_t IdentifyClient(const grpc::ServerContextBase& context) {
   for (const char* key : {kApiKeyMetadata, kAuthorizationMetadata}) {
-    if (const auto value = Find(context, key)) return absl::HashOf(absl::string_view(key), *value);
+    if (const auto value = Find(context, key)) return ClientOfMetadata(key, *value);
   }
   return absl::HashOf(AddressOf(context.peer()));
 }
@@ -30,6 +33,23 @@ uint64_t IdentifyClient(const grpc::ServerContextBase& context) {
 std::string AddressOf(const std::string& peer) {
   if (!absl::StartsWith(peer, "ipv4:") && !absl::StartsWith(peer, "ipv6:")) return peer;
   return peer.substr(0, peer.rfind(':'));
+}
+
+uint64_t ClientOfMetadata(absl::string_view key, absl::string_view value) {
+  return absl::HashOf(key, value);
+}
+
+absl::StatusOr<uint64_t> ClientOfAddress(const std::string& address) {
+  std::array<unsigned char, sizeof(in6_addr)> bytes;
+  std::array<char, INET6_ADDRSTRLEN> text;
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (inet_pton(family, address.c_str(), bytes.data()) != 1) continue;
+    inet_ntop(family, bytes.data(), text.data(), text.size());  // one form of many
+    return absl::HashOf(family == AF_INET ? absl::StrCat("ipv4:", text.data())
+                                          : absl::StrCat("ipv6:%5B", text.data(), "%5D"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("found \"", absl::CHexEscape(address),
+                                                 "\", expected an IPv4 or IPv6 address"));
 }
 
 absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/batching/work_item.h"
 
 namespace longwave {
@@ -29,6 +30,13 @@ absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context);
 
 // "ipv4:10.0.0.1:5005" without its port; any other form as it is.
 std::string AddressOf(const std::string& peer);
+
+// Caller::client of who sends this under kApiKeyMetadata or kAuthorizationMetadata.
+uint64_t ClientOfMetadata(absl::string_view key, absl::string_view value);
+
+// Caller::client of who sends neither, from an IPv4 or IPv6 address such as "10.0.0.7" or "fd00::1".
+// INVALID_ARGUMENT for anything else.
+absl::StatusOr<uint64_t> ClientOfAddress(const std::string& address);
 
 }  // namespace longwave
 

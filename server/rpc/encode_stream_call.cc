@@ -100,10 +100,7 @@ absl::Status EncodeStreamCall::ScheduleInput(int index, TokenSequence sequence, 
     AddOutcome(index, {*known, length, sequence.tokens_dropped, {}}, tokenize);
     return absl::OkStatus();
   }
-  WorkGroup group;
-  group.deadline = scope_.deadline();
-  group.client = scope_.caller()->client;
-  group.priority = scope_.caller()->priority;
+  WorkGroup group = scope_.NewGroup();
   group.items.push_back(std::make_unique<InferenceItem>(shared_from_this(), index,
                                                         std::move(sequence), options_.run, slot));
   absl::StatusOr<GroupId> id = model_->batcher->Schedule(std::move(group));

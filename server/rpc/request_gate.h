@@ -2,6 +2,7 @@
 #define LONGWAVE_SERVER_RPC_REQUEST_GATE_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -21,11 +22,11 @@ class RequestGate {
   // False once the gate is closed; otherwise the caller is inside until it calls Leave().
   bool TryEnter() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Of a caller that is inside and gives back the `bytes` that it holds.
-  void Leave(int64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a caller that is inside and gives back the `bytes` that it has held for `stay`.
+  void Leave(int64_t bytes, absl::Duration stay) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Counts `bytes` for a caller that is inside. RESOURCE_EXHAUSTED when all would hold more than
-  // allowed; then nothing is counted.
+  // allowed; then nothing is counted, and RetryDelay() says when there should be room.
   absl::Status TryHold(int64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Lets nobody in from now on.
@@ -42,6 +43,7 @@ class RequestGate {
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t inside_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<absl::Duration> mean_stay_ ABSL_GUARDED_BY(mutex_);  // of a byte; of late
 };
 
 }  // namespace longwave

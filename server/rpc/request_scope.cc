@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/batching/retry_delay.h"
 
 namespace longwave {
 namespace {
@@ -51,6 +52,15 @@ absl::Status RequestScope::HoldBytes(int64_t bytes) {
   return status;
 }
 
+WorkGroup RequestScope::NewGroup() const {
+  WorkGroup group;
+  group.deadline = deadline_;
+  group.client = caller_->client;
+  group.weight = service_.weights->Of(group.client);
+  group.priority = caller_->priority;
+  return group;
+}
+
 absl::Status RequestScope::End(const absl::Status& status) {
   metrics_->OnRequestDone(rpc_, status.code(), elapsed());
   service_.metrics->OnRequestEnd();
@@ -71,15 +81,14 @@ absl::Status RequestScope::CancelledStatus() const {
 }
 
 void RequestScope::Leave() {
-  if (admitted_) service_.gate->Leave(held_bytes_);
+  if (admitted_) service_.gate->Leave(held_bytes_, elapsed());
 }
 
 absl::Status CatchExceptions(const std::function<absl::Status()>& step) {
   try {
     return step();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        "the server is out of memory; try again later or send less");
+    return BusyError("the server is out of memory", kUnknownRetryDelay);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("unexpected failure: ", e.what()));
   } catch (...) {

@@ -37,8 +37,9 @@ class RequestScope {
   // INVALID_ARGUMENT for metadata that cannot be understood.
   const absl::StatusOr<Caller>& caller() const { return caller_; }
 
-  // Of the server's clock.
-  absl::Time deadline() const { return deadline_; }
+  // A group without items yet, with the deadline and what the caller is entitled to; caller() must be
+  // OK.
+  WorkGroup NewGroup() const;
   absl::Duration elapsed() const { return service_.clock->Now() - arrival_; }
 
   // Counts the request. Called exactly once, before the status is sent, so that a client that has

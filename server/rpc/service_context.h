@@ -6,6 +6,7 @@
 #include "server/batching/clock.h"
 #include "server/cache/result_cache.h"
 #include "server/metrics/metrics.h"
+#include "server/rpc/client_weights.h"
 #include "server/rpc/model_catalog.h"
 #include "server/rpc/request_gate.h"
 
@@ -33,6 +34,7 @@ struct ServiceContext {
   ResultCache* cache = nullptr;  // nullptr: every result is computed
   const Clock* clock = nullptr;
   RequestLimits limits;
+  const ClientWeights* weights = nullptr;
 };
 
 }  // namespace longwave

@@ -41,10 +41,7 @@ absl::Status UnaryCall::Admit() {
   if (!options.ok()) return options.status();
   options_ = *options;
 
-  WorkGroup group;
-  group.deadline = scope_.deadline();
-  group.client = scope_.caller()->client;
-  group.priority = scope_.caller()->priority;
+  WorkGroup group = scope_.NewGroup();
   const int64_t tokens = Tokenize(group);
   status = CheckResponseSize(inputs_.size(), tokens);
   if (!status.ok()) return status;

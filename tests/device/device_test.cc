@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "model/device/device.h"
 
 #include <ATen/Functions.h>
@@ -16,6 +17,7 @@
 namespace longwave {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(DeviceNameTest, KnowsDevices) {
@@ -57,6 +59,49 @@ TEST(DeviceNameTest, AutoTakesTheGpuOrSaysWhyNot) {
     EXPECT_EQ((*chosen)->info().name, "cpu");
     EXPECT_EQ(why, gpu.status().message());
   }
+}
+
+TEST(DeviceListTest, HasDevicesOfOneKindOnceEach) {
+  for (const char* list : {"auto", "cpu", "cuda:0", "cuda:1,cuda:0", "cuda:0,cuda:1,cuda:2"}) {
+    EXPECT_TRUE(ValidateDeviceList(list).ok()) << list;
+  }
+  for (const auto& [list, found] : std::vector<std::pair<const char*, const char*>>{
+           {"", "found ''"},
+           {"cuda:0,", "found ''"},
+           {"cuda:0, cuda:1", "found ' cuda:1'"},
+           {"cuda:0,cuda:1,cuda:0", "found 'cuda:0' twice"},
+           {"cpu,cpu", "found 'cpu' twice"},
+           {"cpu,cuda:0", "only GPUs"},
+           {"auto,cuda:0", "only GPUs"}}) {
+    const absl::Status status = ValidateDeviceList(list);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << list;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(found));
+    EXPECT_EQ(FindDevices(list).status(), status);
+  }
+}
+
+TEST(DeviceListTest, AutoIsEveryGpuOrElseTheCpu) {
+  std::string why;
+  const absl::StatusOr<std::vector<std::string>> chosen = FindDevices("auto", &why);
+  ASSERT_TRUE(chosen.ok()) << chosen.status();
+  std::vector<std::string> gpus;
+  while (FindDevice(absl::StrCat("cuda:", gpus.size())).ok()) {
+    gpus.push_back(absl::StrCat("cuda:", gpus.size()));
+  }
+  if (gpus.empty()) {
+    EXPECT_THAT(*chosen, ElementsAre("cpu"));
+    EXPECT_EQ(why, FindDevice("cuda:0").status().message());
+  } else {
+    EXPECT_EQ(*chosen, gpus);
+    EXPECT_EQ(why, "");
+  }
+}
+
+TEST(DeviceListTest, NamesTheGpuThatIsMissing) {
+  EXPECT_THAT(*FindDevices("cpu"), ElementsAre("cpu"));
+  const absl::Status status = FindDevices("cuda:1000,cuda:1001").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("device cuda:1000: "));
 }
 
 TEST(DeviceMemoryTest, CountsWhatIsCached) {

@@ -69,7 +69,7 @@ def test_a_gpu_answers_as_the_cpu_does(dtype, start_on_gpu, files, expected):
             assert difference <= TOLERANCES[dtype], name
     samples = server.scrape()
     (info,) = samples["longwave_model_info"]
-    assert dict(info)["device"] == "cuda:0"
+    assert dict(info)["device"] == "cuda:0"  # one series per device
     algorithms = {dict(labels)["algorithm"] for labels in samples["longwave_model_attention_heads"]}
     assert algorithms <= {"direct", "structured", "low_rank", "fft"}
     assert f"parameters on cuda:0 in {dtype}" in server.log()

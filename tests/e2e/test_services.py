@@ -71,9 +71,10 @@ def test_every_series_is_there_at_the_first_scrape(start_server):
     assert samples["longwave_inputs_total"][labels(model=NAME, code="OK")] == 0
     for name in ("tokens_total", "padded_tokens_total", "queue_tokens", "queue_inputs"):
         assert samples[f"longwave_{name}"][model] == 0
-    for name in ("batch_size", "batch_tokens", "queue_duration_seconds", "tokenize_duration_seconds",
-                 "compute_duration_seconds"):  # fmt: skip
+    for name in ("batch_size", "batch_tokens", "queue_duration_seconds", "tokenize_duration_seconds"):
         assert samples[f"longwave_{name}_count"][model] == 0
+    on_device = labels(model=NAME, device="cpu")
+    assert samples["longwave_compute_duration_seconds_count"][on_device] == 0
     assert samples["longwave_requests_in_flight"] == {frozenset(): 0}
     assert samples["longwave_model_info"][labels(model=NAME, version="1", device="cpu")] == 1
     assert list(samples["longwave_build_info"].values()) == [1]
@@ -113,7 +114,7 @@ def test_metrics_move_by_what_was_asked(wire, start_server, code_of):
     assert samples["longwave_batch_size_sum"][model] == 11
     assert samples["longwave_batch_tokens_sum"][model] == 54
     assert (
-        samples["longwave_compute_duration_seconds_count"][model]
+        samples["longwave_compute_duration_seconds_count"][labels(model=NAME, device="cpu")]
         == samples["longwave_batch_size_count"][model]
     )
     assert samples["longwave_queue_duration_seconds_count"][model] == 11

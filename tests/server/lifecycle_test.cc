@@ -220,7 +220,9 @@ TEST_F(LifecycleTest, APortInUseIsAClearError) {
   StartServer();
   Server::Options taken = options_;
   taken.listen = absl::StrCat("127.0.0.1:", server_->grpc_port());
-  const ModelLoader loader = [](const std::string&) { return std::make_unique<FakeModel>(); };
+  const ModelLoader loader = [](const std::string&, const std::string&) {
+    return std::make_unique<FakeModel>();
+  };
   auto second = Server::Create(taken, loader, &Clock::Monotonic());
   ASSERT_TRUE(second.ok()) << second.status();
   const absl::Status grpc_taken = (*second)->Start();
@@ -238,7 +240,7 @@ TEST_F(LifecycleTest, APortInUseIsAClearError) {
 
 TEST_F(LifecycleTest, AModelThatDoesNotLoadIsAClearError) {
   const absl::Status status =
-      CreateStatus([](const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+      CreateStatus([](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
         return absl::InvalidArgumentError("model.safetensors: truncated");
       });
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -247,7 +249,7 @@ TEST_F(LifecycleTest, AModelThatDoesNotLoadIsAClearError) {
 
 TEST_F(LifecycleTest, AModelThatCannotRunIsFoundBeforeServing) {
   const absl::Status status =
-      CreateStatus([](const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+      CreateStatus([](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
         auto model = std::make_unique<FakeModel>();
         model->set_fault([](const RunItem&) { return absl::InternalError("no such kernel"); });
         return model;
@@ -299,7 +301,7 @@ TEST_F(LifecycleTest, MetricsAreThereAtOnceAndMove) {
   EXPECT_EQ(Metric("longwave_inputs_total{code=\"INVALID_ARGUMENT\",model=\"fake\"}"), 1);
   EXPECT_EQ(Metric("longwave_queue_duration_seconds_count{model=\"fake\"}"), 2);
   EXPECT_EQ(Metric("longwave_tokenize_duration_seconds_count{model=\"fake\"}"), 1);
-  EXPECT_EQ(Metric("longwave_compute_duration_seconds_count{model=\"fake\"}"), 1);
+  EXPECT_EQ(Metric("longwave_compute_duration_seconds_count{device=\"cpu\",model=\"fake\"}"), 1);
   EXPECT_EQ(Metric("longwave_request_duration_seconds_count{model=\"fake\",rpc=\"Encode\"}"), 1);
   EXPECT_EQ(Metric("longwave_requests_in_flight"), 0);
 

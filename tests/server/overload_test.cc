@@ -31,6 +31,18 @@ class OverloadTest : public ServerTest {
     });
   }
 
+  static void ExpectRetryInfo(const grpc::Status& status) {
+    google::rpc::Status details;
+    ASSERT_TRUE(details.ParseFromString(status.error_details()));
+    EXPECT_EQ(details.code(), grpc::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(details.message(), status.error_message());
+    ASSERT_EQ(details.details_size(), 1);
+    google::rpc::RetryInfo retry;
+    ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+    EXPECT_GT(retry.retry_delay().seconds() + retry.retry_delay().nanos(), 0);
+    EXPECT_THAT(status.error_message(), HasSubstr("; try again in "));
+  }
+
   // Lengths of the next batch, which then ends.
   std::vector<int64_t> NextBatch() {
     std::vector<int64_t> lengths = model().AwaitHeldBatch();
@@ -49,18 +61,26 @@ TEST_F(OverloadTest, AFullQueueSaysWhenToComeAgain) {
   AwaitMetric("longwave_queue_tokens{model=\"fake\"}", 72);
   const grpc::Status status = Send(std::string(40, 'x')).get();
   EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
-  google::rpc::Status details;
-  ASSERT_TRUE(details.ParseFromString(status.error_details()));
-  EXPECT_EQ(details.code(), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(details.message(), status.error_message());
-  ASSERT_EQ(details.details_size(), 1);
-  google::rpc::RetryInfo retry;
-  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
-  EXPECT_GT(retry.retry_delay().seconds() + retry.retry_delay().nanos(), 0);
+  ExpectRetryInfo(status);
   EXPECT_EQ(Metric("longwave_refusals_total{model=\"fake\",reason=\"queue_full\"}"), 1);
   model().Release();
   EXPECT_TRUE(busy.get().ok());
   EXPECT_TRUE(waiting.get().ok());
+}
+
+TEST_F(OverloadTest, SoDoMessagesThatFillTheServer) {
+  options_.max_message_bytes = 100;
+  options_.max_in_flight_bytes = 100;
+  StartServer();
+  model().Hold();
+  auto busy = Send(std::string(80, 'b'));
+  model().AwaitHeldBatch();
+  const grpc::Status status = Send(std::string(20, 'x')).get();
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("the server is full"));
+  ExpectRetryInfo(status);
+  model().Release();
+  EXPECT_TRUE(busy.get().ok());
 }
 
 TEST_F(OverloadTest, ClientsAreServedInTurnByTheirKeys) {
@@ -79,6 +99,28 @@ TEST_F(OverloadTest, ClientsAreServedInTurnByTheirKeys) {
   EXPECT_THAT(NextBatch(), ElementsAre(3));
   EXPECT_THAT(NextBatch(), ElementsAre(12));
   for (int i = 0; i < 4; ++i) EXPECT_THAT(NextBatch(), ElementsAre(22));
+  model().Release();
+  for (std::future<grpc::Status>& answer : answers) EXPECT_TRUE(answer.get().ok());
+}
+
+TEST_F(OverloadTest, ClientsShareTheDeviceByTheirWeights) {
+  options_.batching.max_batch_items = 1;
+  options_.weights = *ClientWeights::Parse(
+      R"({"default_weight": 1, "clients": [{"api_key": "heavy", "weight": 3}]})");
+  StartServer();
+  model().Hold();
+  std::vector<std::future<grpc::Status>> answers;
+  answers.push_back(Send("x"));
+  model().AwaitHeldBatch();
+  for (int i = 0; i < 6; ++i) {
+    answers.push_back(Send(std::string(20, 'h'), {{kApiKeyMetadata, "heavy"}}));
+    answers.push_back(Send(std::string(21, 'l'), {{kApiKeyMetadata, "light"}}));
+  }
+  AwaitMetric("longwave_queue_inputs{model=\"fake\"}", 12);
+  EXPECT_THAT(NextBatch(), ElementsAre(3));
+  int heavy = 0;
+  for (int i = 0; i < 8; ++i) heavy += NextBatch()[0] == 22;
+  EXPECT_EQ(heavy, 6);
   model().Release();
   for (std::future<grpc::Status>& answer : answers) EXPECT_TRUE(answer.get().ok());
 }

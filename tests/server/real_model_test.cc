@@ -23,7 +23,8 @@
 namespace longwave {
 namespace {
 
-class RealModelTest : public ::testing::Test {
+// By how many batches are computed at once. Both lanes are used.
+class RealModelTest : public ::testing::TestWithParam<int> {
  protected:
   void SetUp() override {
     const std::string folder = repository_.path() + "/small/1";
@@ -38,8 +39,13 @@ class RealModelTest : public ::testing::Test {
     options.model_repository = repository_.path();
     options.listen = "127.0.0.1:0";
     options.metrics_listen = "";
+    options.workers_per_device = GetParam();
+    options.batching.long_item_tokens = 64;
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
-        options, [&](const std::string& path) { return Model::Load(path, model_options); },
+        options,
+        [&](const std::string& path, const std::string&) {
+          return Model::Load(path, model_options);
+        },
         &Clock::Monotonic());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -89,7 +95,7 @@ class RealModelTest : public ::testing::Test {
   std::unique_ptr<v1::InferenceService::Stub> stub_;
 };
 
-TEST_F(RealModelTest, EmbeddingsAreTheModelsOwn) {
+TEST_P(RealModelTest, EmbeddingsAreTheModelsOwn) {
   std::vector<std::string> texts;
   for (int i = 0; i < 9; ++i) texts.push_back(RandomText(300));
   v1::EncodeRequest request = EncodeTexts(texts);
@@ -106,7 +112,7 @@ TEST_F(RealModelTest, EmbeddingsAreTheModelsOwn) {
   }
 }
 
-TEST_F(RealModelTest, ProbabilitiesAreTheModelsOwn) {
+TEST_P(RealModelTest, ProbabilitiesAreTheModelsOwn) {
   const std::string text = RandomText(200);
   v1::ClassifyRequest request = ClassifyTexts({text});
   request.set_head("topic");
@@ -127,7 +133,7 @@ TEST_F(RealModelTest, ProbabilitiesAreTheModelsOwn) {
   EXPECT_NEAR(sum, 1, 1e-5);
 }
 
-TEST_F(RealModelTest, ConcurrentRequestsGetTheirOwnAnswers) {
+TEST_P(RealModelTest, ConcurrentRequestsGetTheirOwnAnswers) {
   constexpr int kThreads = 4;
   constexpr int kRequests = 10;
   std::vector<std::vector<std::string>> texts(kThreads);
@@ -153,6 +159,8 @@ TEST_F(RealModelTest, ConcurrentRequestsGetTheirOwnAnswers) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Workers, RealModelTest, ::testing::Values(1, 4));
 
 }  // namespace
 }  // namespace longwave

@@ -23,8 +23,10 @@ void ServerTest::StartServer() {
   if (std::filesystem::is_empty(repository_.path())) repository_.MakeFolder("fake/1");
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
       options_,
-      [this](const std::string&) {
-        auto model = std::make_unique<FakeModel>();
+      [this](const std::string&, const std::string& device) {
+        ModelInfo info = FakeModel::DefaultInfo();
+        info.device = device;
+        auto model = std::make_unique<FakeModel>(std::move(info));
         models_.push_back(model.get());
         return model;
       },

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <deque>
 #include <future>
 #include <new>
 #include <random>
@@ -257,6 +258,32 @@ TEST_F(BatcherTest, EveryWorkerTakesFromTheOneQueue) {
   ExpectOk("b");
 }
 
+TEST_F(BatcherTest, ManyDevicesComputeAtOnce) {
+  constexpr int kDevices = 8;
+  std::deque<PuppetExecutor> executors(kDevices);
+  std::deque<MemoryBudget> memories;
+  std::vector<Worker> workers;
+  for (PuppetExecutor& executor : executors) {
+    workers.push_back({&executor, &memories.emplace_back(10)});
+  }
+  absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+      Batcher::Create(Options(), workers, &clock_, &observer_);
+  ASSERT_TRUE(batcher.ok());
+  // Each fills the memory of one device.
+  for (int i = 0; i < kDevices; ++i) {
+    ASSERT_TRUE((*batcher)->Schedule(Group({{absl::StrCat(i), 10}})).ok());
+  }
+  for (PuppetExecutor& executor : executors) EXPECT_EQ(executor.AwaitBatch().size(), 1u);
+  for (const MemoryBudget& memory : memories) EXPECT_EQ(memory.reserved(), 10);
+  // Whichever device is free takes what comes next.
+  ASSERT_TRUE((*batcher)->Schedule(Group({{"next", 10}})).ok());
+  executors[5].EndBatch();
+  EXPECT_THAT(executors[5].AwaitBatch(), ElementsAre("next"));
+  for (PuppetExecutor& executor : executors) executor.EndBatch();
+  for (int i = 0; i < kDevices; ++i) ExpectOk(absl::StrCat(i));
+  ExpectOk("next");
+}
+
 TEST_F(BatcherTest, AFullQueueRefusesAndLeavesOwnership) {
   Batcher::Options options = Options();
   options.max_queue_tokens = 100;
@@ -496,13 +523,24 @@ class InstantExecutor final : public Executor {
 
 // Whatever the interleaving of many threads, each admitted item ends exactly once and the queue is
 // empty in the end.
-class BatcherStressTest : public ::testing::TestWithParam<bool> {};
+struct StressCase {
+  bool shares_device;
+  int devices;
+};
+class BatcherStressTest : public ::testing::TestWithParam<StressCase> {};
 
 TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
   constexpr int kThreads = 4;
   constexpr int kGroups = 5000;
-  InstantExecutor executor(GetParam());
-  MemoryBudget memory(200);
+  constexpr int kWorkersPerDevice = 2;
+  std::deque<InstantExecutor> executors;
+  std::deque<MemoryBudget> memories;
+  std::vector<Worker> workers;
+  for (int device = 0; device < GetParam().devices; ++device) {
+    executors.emplace_back(GetParam().shares_device);
+    memories.emplace_back(200);
+    workers.insert(workers.end(), kWorkersPerDevice, {&executors.back(), &memories.back()});
+  }
   SummingObserver observer;
   Endings endings;
   FakeClock clock;
@@ -512,8 +550,8 @@ TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
   options.long_item_tokens = 70;
   std::atomic<int> admitted{0};
   {
-    absl::StatusOr<std::unique_ptr<Batcher>> batcher = Batcher::Create(
-        options, {{&executor, &memory}, {&executor, &memory}}, &clock, &observer);
+    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+        Batcher::Create(options, workers, &clock, &observer);
     ASSERT_TRUE(batcher.ok());
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
@@ -546,10 +584,12 @@ TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
   EXPECT_EQ(observer.sums().queue_tokens, 0);
   EXPECT_EQ(observer.sums().queue_items, 0);
   EXPECT_EQ(observer.sums().lowest_queue_tokens, 0);
-  EXPECT_EQ(memory.reserved(), 0);
+  for (const MemoryBudget& memory : memories) EXPECT_EQ(memory.reserved(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, BatcherStressTest, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Devices, BatcherStressTest,
+                         ::testing::Values(StressCase{false, 1}, StressCase{true, 1},
+                                           StressCase{false, 8}, StressCase{true, 8}));
 
 }  // namespace
 }  // namespace longwave

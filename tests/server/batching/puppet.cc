@@ -137,7 +137,7 @@ void SummingObserver::OnYield() {
   ++sums_.yields;
 }
 
-void SummingObserver::OnBatchDone(Lane lane, int64_t items, int64_t tokens,
+void SummingObserver::OnBatchDone(int, Lane lane, int64_t items, int64_t tokens,
                                   absl::Duration compute) {
   absl::MutexLock lock(&mutex_);
   ++sums_.lane_batches[static_cast<size_t>(lane)];

@@ -128,7 +128,8 @@ class SummingObserver final : public BatchObserver {
   void OnRefused(Refusal reason) override;
   void OnItemDequeued(absl::Duration waited) override;
   void OnItemDropped(Drop reason) override;
-  void OnBatchDone(Lane lane, int64_t items, int64_t tokens, absl::Duration compute) override;
+  void OnBatchDone(int worker, Lane lane, int64_t items, int64_t tokens,
+                   absl::Duration compute) override;
   void OnBatchSplit() override;
   void OnItemsWasted(int64_t items) override;
   void OnYield() override;

@@ -60,7 +60,7 @@ class CountingObserver final : public BatchObserver {
     ++dequeued;
   }
   void OnItemDropped(Drop) override { ++dropped; }
-  void OnBatchDone(Lane, int64_t batch_items, int64_t, absl::Duration compute) override {
+  void OnBatchDone(int, Lane, int64_t batch_items, int64_t, absl::Duration compute) override {
     EXPECT_GE(compute, absl::ZeroDuration());
     computed += batch_items;
   }

@@ -20,6 +20,7 @@ namespace longwave {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -379,6 +380,7 @@ TEST_F(SchedulerTest, AFullQueueRefusesAtOnceAndSaysWhenToComeAgain) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("600 tokens in 1 inputs are waiting"));
   ASSERT_TRUE(RetryDelay(status).has_value());
   EXPECT_EQ(*RetryDelay(status), absl::Milliseconds(300));  // 300 tokens too many
+  EXPECT_THAT(std::string(status.message()), EndsWith("; try again in 300ms"));
   EXPECT_EQ(observer_.sums().refused[static_cast<size_t>(Refusal::kQueueFull)], 1);
   Start();
   Finish();

@@ -37,7 +37,7 @@ TEST(BucketsTest, SizesArePowersOfTwo) {
 
 TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
   Metrics metrics;
-  metrics.AddModel("m", 3, "cpu");
+  metrics.AddModel("m", 3, {"cpu"});
   const std::string scrape = Scrape(metrics);
   for (const char* rpc : {"Encode", "EncodeStream", "Classify"}) {
     for (const char* model : {"m", Metrics::kUnknownModel}) {
@@ -62,8 +62,8 @@ TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
         "longwave_batch_tokens_bucket{model=\"m\",le=\"16777216\"}",
         "longwave_queue_duration_seconds_count{model=\"m\"}",
         "longwave_tokenize_duration_seconds_count{model=\"m\"}",
-        "longwave_compute_duration_seconds_count{model=\"m\"}",
-        "longwave_batches_total{lane=\"short\",model=\"m\"}",
+        "longwave_compute_duration_seconds_count{device=\"cpu\",model=\"m\"}",
+        "longwave_batches_total{device=\"cpu\",lane=\"short\",model=\"m\"}",
         "longwave_batch_splits_total{model=\"m\"}", "longwave_yields_total{model=\"m\"}",
         "longwave_refusals_total{model=\"m\",reason=\"queue_full\"}",
         "longwave_dropped_inputs_total{model=\"m\",reason=\"cancelled\"}",
@@ -93,13 +93,13 @@ TEST(MetricsTest, CountsTheHeadsOfAnAlgorithm) {
 
 TEST(MetricsTest, VersionsOfAModelShareItsSeries) {
   Metrics metrics;
-  EXPECT_EQ(metrics.AddModel("m", 1, "cpu"), metrics.AddModel("m", 2, "cpu"));
-  EXPECT_NE(metrics.AddModel("m", 1, "cpu"), metrics.AddModel("n", 1, "cpu"));
+  EXPECT_EQ(metrics.AddModel("m", 1, {"cpu"}), metrics.AddModel("m", 2, {"cpu"}));
+  EXPECT_NE(metrics.AddModel("m", 1, {"cpu"}), metrics.AddModel("n", 1, {"cpu"}));
 }
 
 TEST(MetricsTest, EventsMoveTheirSeries) {
   Metrics metrics;
-  ModelMetrics* model = metrics.AddModel("m", 1, "cpu");
+  ModelMetrics* model = metrics.AddModel("m", 1, {"cpu"});
   metrics.OnRequestStart();
   model->OnQueueChange(70, 2);
   EXPECT_EQ(SeriesValue(Scrape(metrics), "longwave_requests_in_flight"), 1);
@@ -108,7 +108,7 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   model->OnTokenized(absl::Microseconds(20));
   model->OnItemDequeued(absl::Milliseconds(1));
   model->OnQueueChange(-70, -2);
-  model->OnBatchDone(Lane::kLong, 2, 70, absl::Milliseconds(8));
+  model->OnBatchDone(0, Lane::kLong, 2, 70, absl::Milliseconds(8));
   model->OnRefused(Refusal::kDeadline);
   model->OnItemDropped(Drop::kExpired);
   model->OnBatchSplit();
@@ -122,8 +122,8 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_queue_tokens{model=\"m\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_tokens_total{model=\"m\"}"), 70);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_sum{model=\"m\"}"), 2);
-  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{lane=\"long\",model=\"m\"}"), 1);
-  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{lane=\"short\",model=\"m\"}"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"long\",model=\"m\"}"), 1);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"short\",model=\"m\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_refusals_total{model=\"m\",reason=\"deadline\"}"), 1);
   EXPECT_EQ(SeriesValue(scrape, "longwave_dropped_inputs_total{model=\"m\",reason=\"expired\"}"),
             1);
@@ -136,7 +136,7 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_NEAR(SeriesValue(scrape, "longwave_tokenize_duration_seconds_sum{model=\"m\"}"), 20e-6,
               1e-12);
   EXPECT_NEAR(SeriesValue(scrape, "longwave_queue_duration_seconds_sum{model=\"m\"}"), 1e-3, 1e-12);
-  EXPECT_NEAR(SeriesValue(scrape, "longwave_compute_duration_seconds_sum{model=\"m\"}"), 8e-3,
+  EXPECT_NEAR(SeriesValue(scrape, "longwave_compute_duration_seconds_sum{device=\"cpu\",model=\"m\"}"), 8e-3,
               1e-12);
   EXPECT_NEAR(
       SeriesValue(scrape, "longwave_request_duration_seconds_sum{model=\"m\",rpc=\"Encode\"}"),
@@ -144,6 +144,27 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_inputs_total{code=\"OK\",model=\"m\"}"), 2);
   EXPECT_EQ(SeriesValue(scrape, "longwave_requests_total{code=\"OK\",model=\"m\",rpc=\"Encode\"}"),
             1);
+}
+
+TEST(MetricsTest, BatchesAreCountedByTheDeviceOfTheirWorker) {
+  Metrics metrics;
+  ModelMetrics* model = metrics.AddModel("m", 1, {"cuda:0", "cuda:0", "cuda:1"});
+  for (const int worker : {0, 1, 1, 2}) {
+    model->OnBatchDone(worker, Lane::kShort, 1, 10, absl::Milliseconds(1));
+  }
+  const std::string scrape = Scrape(metrics);
+  for (const auto& [device, batches] : {std::pair{"cuda:0", 3}, std::pair{"cuda:1", 1}}) {
+    const std::string labels = absl::StrCat("{device=\"", device, "\",model=\"m\"");
+    EXPECT_EQ(SeriesValue(scrape,
+                          absl::StrCat("longwave_batches_total{device=\"", device,
+                                       "\",lane=\"short\",model=\"m\"}")),
+              batches);
+    EXPECT_EQ(
+        SeriesValue(scrape, absl::StrCat("longwave_compute_duration_seconds_count", labels, "}")),
+        batches);
+    EXPECT_EQ(SeriesValue(scrape, absl::StrCat("longwave_model_info", labels, ",version=\"1\"}")),
+              1);
+  }
 }
 
 TEST(MetricsTest, MemoryIsShownByDevice) {
@@ -156,7 +177,7 @@ TEST(MetricsTest, MemoryIsShownByDevice) {
 
 TEST(MetricsTest, FailuresAreTimedToo) {
   Metrics metrics;
-  ModelMetrics* model = metrics.AddModel("m", 1, "cpu");
+  ModelMetrics* model = metrics.AddModel("m", 1, {"cpu"});
   model->OnRequestDone(Rpc::kClassify, absl::StatusCode::kDeadlineExceeded, absl::Seconds(2));
   const std::string scrape = Scrape(metrics);
   EXPECT_EQ(SeriesValue(scrape,
@@ -170,7 +191,7 @@ TEST(MetricsTest, FailuresAreTimedToo) {
 
 TEST(MetricsTest, ACodeOutsideTheContractCountsAsInternal) {
   Metrics metrics;
-  metrics.AddModel("m", 1, "cpu")
+  metrics.AddModel("m", 1, {"cpu"})
       ->OnRequestDone(Rpc::kEncode, absl::StatusCode::kDataLoss, absl::ZeroDuration());
   const std::string scrape = Scrape(metrics);
   EXPECT_EQ(
@@ -181,7 +202,7 @@ TEST(MetricsTest, ACodeOutsideTheContractCountsAsInternal) {
 
 TEST(MetricsExposerTest, ServesTheRegistryOverHttp) {
   Metrics metrics;
-  metrics.AddModel("m", 1, "cpu");
+  metrics.AddModel("m", 1, {"cpu"});
   auto exposer = MetricsExposer::Create("127.0.0.1:0", metrics.registry());
   ASSERT_TRUE(exposer.ok()) << exposer.status();
   EXPECT_GT((*exposer)->port(), 0);

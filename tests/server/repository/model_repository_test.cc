@@ -16,6 +16,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::NotNull;
 
 std::vector<std::string> Describe(const std::vector<ModelFolder>& folders) {
   std::vector<std::string> names;
@@ -89,23 +90,27 @@ TEST(LoadRepositoryTest, LoadsEveryFolder) {
   repository.MakeFolder("m/1");
   repository.MakeFolder("m/2");
   std::vector<std::string> loaded;
-  const auto models = LoadRepository(repository.path(), [&](const std::string& folder) {
-    loaded.push_back(folder);
-    return std::make_unique<FakeModel>();
-  });
+  const auto models = LoadRepository(repository.path(), {"cuda:1", "cuda:0"},
+                                     [&](const std::string& folder, const std::string& device) {
+                                       loaded.push_back(absl::StrCat(folder, " on ", device));
+                                       return std::make_unique<FakeModel>();
+                                     });
   ASSERT_TRUE(models.ok()) << models.status();
-  EXPECT_THAT(loaded, ElementsAre(repository.path() + "/m/1", repository.path() + "/m/2"));
+  const std::string m = repository.path() + "/m/";
+  EXPECT_THAT(loaded, ElementsAre(m + "1 on cuda:1", m + "1 on cuda:0", m + "2 on cuda:1",
+                                  m + "2 on cuda:0"));
   ASSERT_EQ(models->size(), 2u);
   EXPECT_EQ(models->back().version, 2);
-  EXPECT_NE(models->back().model, nullptr);
+  EXPECT_THAT(models->back().replicas, ElementsAre(NotNull(), NotNull()));
 }
 
 TEST(LoadRepositoryTest, SaysWhichModelDoesNotLoad) {
   testing::TempFolder repository;
   repository.MakeFolder("m/1");
   const absl::Status status =
-      LoadRepository(repository.path(),
-                     [](const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+      LoadRepository(repository.path(), {"cpu"},
+                     [](const std::string&,
+                        const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
                        return absl::InvalidArgumentError("config.json: hidden_size is missing");
                      })
           .status();
