@@ -13,6 +13,7 @@ from paths import DEPLOY, ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
+GPU = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text(encoding="utf-8"))["services"]
 DOCKERFILE = (DEPLOY / "docker/Dockerfile").read_text(encoding="utf-8")
 EACH_SERVICE = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 
@@ -30,6 +31,20 @@ def test_services():
 def test_image_is_pinned(service):
     image = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", service["image"])
     assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-cpu)?", image)
+
+
+def test_the_gpu_changes_the_server_and_keeps_its_limits():
+    assert set(GPU) == {"longwave"}
+    changed, base = GPU["longwave"], SERVICES["longwave"]
+    assert changed["build"] == {"args": {"DEVICE": "cuda"}}
+    assert changed["image"] == base["image"].replace("-cpu", "-cuda")
+    # A command is replaced as a whole.
+    device, *flags = changed["command"]
+    assert device.startswith("--device=") and flags == base["command"]
+    (reserved,) = changed["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    confinement = {"read_only", "cap_drop", "security_opt", "pids_limit", "ports", "volumes"}
+    assert not confinement & changed.keys()
 
 
 @EACH_SERVICE
@@ -99,3 +114,11 @@ def test_dockerfile_copies_only_what_exists():
     for source in sources:
         assert (ROOT / source).exists(), source
         assert any(source == entry or source.startswith(entry + "/") for entry in allowed), source
+
+
+def test_dockerfile_copies_what_the_build_needs():
+    """Every folder that CMake enters, but for those that the image's build leaves out."""
+    folders = set(re.findall(r"add_subdirectory\((\w+)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
+    left_out = {name.lower() for name in re.findall(r"-DLONGWAVE_BUILD_(\w+)=OFF", DOCKERFILE)}
+    for folder in folders - left_out:
+        assert f"COPY {folder} {folder}\n" in DOCKERFILE, folder
