@@ -8,8 +8,7 @@ namespace {
 
 constexpr int kDefaultPort = 8470;
 
-// RESOURCE_EXHAUSTED is left out: it is also what a message over the server's limit gets, which no
-// attempt can mend, and a full queue drains sooner when nobody asks again.
+// RESOURCE_EXHAUSTED is left out: a busy server says when to come again, which BusyRetry heeds.
 std::string ServiceConfig(int max_attempts) {
   if (max_attempts == 1) return "{}";
   return absl::StrFormat(

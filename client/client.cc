@@ -1,17 +1,24 @@
 #include "client/client.h"
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <functional>
 #include <limits>
+#include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "client/channel.h"
 #include "client/convert.h"
+#include "client/from_grpc.h"
 #include "client/in_flight.h"
+#include "client/retry.h"
 #include "client/stream_assembler.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "longwave/v1/inference.grpc.pb.h"
@@ -22,42 +29,111 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// The codes of gRPC and Abseil are the same numbers.
-absl::Status FromGrpc(const grpc::Status& status) {
-  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
+void SetDeadline(absl::Time deadline, grpc::ClientContext& context) {
+  if (deadline < absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
 }
 
 void SetDeadline(absl::Duration timeout, grpc::ClientContext& context) {
-  if (timeout == absl::InfiniteDuration()) return;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  SetDeadline(absl::Now() + timeout, context);
 }
 
-// A unary call under way. Owns itself until gRPC calls back.
-template <typename Request, typename Response>
-struct UnaryCall {
-  grpc::ClientContext context;
-  Request request;
-  Response response;
-  SteadyClock::time_point start = SteadyClock::now();
+// One request, over all its attempts.
+class Attempts {
+ public:
+  explicit Attempts(const Client::Options& options)
+      : retry_(options.max_busy_attempts, absl::Now() + options.timeout) {}
+
+  absl::Time deadline() const { return retry_.deadline(); }
+  absl::Duration elapsed() const { return absl::FromChrono(SteadyClock::now() - start_); }
+
+  // An attempt has ended with `status`. Whether there will be another one: then `start` is called
+  // when it is time for it, on one of gRPC's threads, perhaps before this returns.
+  bool Again(const absl::Status& status, std::function<void()> start) {
+    thread_local absl::BitGen random;
+    const std::optional<absl::Duration> wait =
+        retry_.Next(status, absl::Now(), absl::Uniform(random, 0.0, 1.0));
+    if (!wait.has_value()) return false;
+    // A new one each time: the one before may still be returning from its callback.
+    alarm_ = std::make_unique<grpc::Alarm>();
+    alarm_->Set(absl::ToChronoTime(absl::Now() + *wait),
+                [start = std::move(start)](bool) { start(); });
+    return true;
+  }
+
+ private:
+  BusyRetry retry_;
+  const SteadyClock::time_point start_ = SteadyClock::now();
+  std::unique_ptr<grpc::Alarm> alarm_;
 };
 
-// A stream under way. Deletes itself when it has ended.
+// A unary call under way. Deletes itself when it has ended.
+template <typename Request, typename Response, typename Reply>
+class UnaryCall {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<Reply>) &&>;
+  // Of the asynchronous stub.
+  using Method = void (v1::InferenceService::Stub::async::*)(
+      grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+
+  UnaryCall(const Client::Options& options, v1::InferenceService::Stub& stub, Method method,
+            Request request, Done done)
+      : attempts_(options),
+        stub_(stub),
+        method_(method),
+        request_(std::move(request)),
+        done_(std::move(done)) {}
+
+  void Start() {
+    context_.emplace();
+    SetDeadline(attempts_.deadline(), *context_);
+    (stub_.async()->*method_)(&*context_, &request_, &response_,
+                              [this](const grpc::Status& status) { OnDone(status); });
+  }
+
+ private:
+  void OnDone(const grpc::Status& grpc_status) {
+    const absl::Status status = FromGrpc(grpc_status);
+    if (attempts_.Again(status, [this] { Start(); })) return;
+    absl::StatusOr<Reply> reply =
+        status.ok() ? FromResponse(response_, static_cast<size_t>(request_.inputs_size()))
+                    : absl::StatusOr<Reply>(status);
+    if (reply.ok()) reply->timing.round_trip = attempts_.elapsed();
+    Done done = std::move(done_);
+    delete this;
+    std::move(done)(std::move(reply));
+  }
+
+  Attempts attempts_;
+  v1::InferenceService::Stub& stub_;
+  const Method method_;
+  const Request request_;
+  Done done_;
+  std::optional<grpc::ClientContext> context_;  // of an attempt
+  Response response_;
+};
+
+// An attempt at a stream. Deletes itself when it has ended.
 class StreamCall : public grpc::ClientReadReactor<v1::EncodeStreamResponse> {
  public:
-  StreamCall(v1::EncodeStreamRequest request, Client::EncodeCallback done)
-      : request_(std::move(request)),
-        done_(std::move(done)),
-        assembler_(static_cast<size_t>(request_.inputs_size())) {}
+  // What its attempts share.
+  struct Job {
+    Attempts attempts;
+    v1::InferenceService::Stub& stub;
+    const v1::EncodeStreamRequest request;
+    Client::EncodeCallback done;
+  };
 
-  void Start(v1::InferenceService::Stub& stub, absl::Duration timeout) {
-    SetDeadline(timeout, context_);
-    stub.async()->EncodeStream(&context_, &request_, this);
-    StartRead(&chunk_);
-    StartCall();
+  static void Start(std::shared_ptr<Job> job) {
+    auto* const call = new StreamCall(std::move(job));
+    SetDeadline(call->job_->attempts.deadline(), call->context_);
+    call->job_->stub.async()->EncodeStream(&call->context_, &call->job_->request, call);
+    call->StartRead(&call->chunk_);
+    call->StartCall();
   }
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
+    begun_ = true;
     if (status_.ok()) {
       status_ = assembler_.Add(chunk_);
       if (!status_.ok()) context_.TryCancel();
@@ -67,21 +143,28 @@ class StreamCall : public grpc::ClientReadReactor<v1::EncodeStreamResponse> {
 
   void OnDone(const grpc::Status& status) override {
     if (status_.ok()) status_ = FromGrpc(status);
-    absl::StatusOr<EncodeReply> reply =
-        status_.ok() ? assembler_.Finish() : absl::StatusOr<EncodeReply>(status_);
-    if (reply.ok()) reply->timing.round_trip = absl::FromChrono(SteadyClock::now() - start_);
-    std::move(done_)(std::move(reply));
+    const std::shared_ptr<Job> job = std::move(job_);
+    // The job owns what holds this function, which lets go of the job when it is called.
+    const auto start = [again = job]() mutable { Start(std::move(again)); };
+    if (begun_ || !job->attempts.Again(status_, start)) {
+      absl::StatusOr<EncodeReply> reply =
+          status_.ok() ? assembler_.Finish() : absl::StatusOr<EncodeReply>(status_);
+      if (reply.ok()) reply->timing.round_trip = job->attempts.elapsed();
+      std::move(job->done)(std::move(reply));
+    }
     delete this;
   }
 
  private:
+  explicit StreamCall(std::shared_ptr<Job> job)
+      : job_(std::move(job)), assembler_(static_cast<size_t>(job_->request.inputs_size())) {}
+
+  std::shared_ptr<Job> job_;
   grpc::ClientContext context_;
-  const v1::EncodeStreamRequest request_;
-  Client::EncodeCallback done_;
   StreamAssembler assembler_;
   v1::EncodeStreamResponse chunk_;
+  bool begun_ = false;
   absl::Status status_;
-  const SteadyClock::time_point start_ = SteadyClock::now();
 };
 
 class GrpcClient final : public Client {
@@ -201,43 +284,32 @@ class GrpcClient final : public Client {
     };
   }
 
-  // Calls `method` (a method of the asynchronous stub) and hands its reply to `done`. gRPC's
-  // callback must be copyable, `done` is not.
-  template <typename Reply, typename Response, typename Request, typename Done, typename Method>
-  void StartUnary(Request request, Done done, Method method) {
-    auto* call = new UnaryCall<Request, Response>{.request = std::move(request)};
-    SetDeadline(options_.timeout, call->context);
-    method(&call->context, &call->request, &call->response,
-           [call, done = std::make_shared<Done>(std::move(done))](const grpc::Status& status) {
-             absl::StatusOr<Reply> reply =
-                 status.ok() ? FromResponse(call->response,
-                                            static_cast<size_t>(call->request.inputs_size()))
-                             : absl::StatusOr<Reply>(FromGrpc(status));
-             if (reply.ok()) {
-               reply->timing.round_trip = absl::FromChrono(SteadyClock::now() - call->start);
-             }
-             delete call;
-             std::move (*done)(std::move(reply));
-           });
-  }
-
   void Start(const std::vector<Document>& documents, const EncodeOptions& options,
              EncodeCallback done) {
     if (options.pooling == Pooling::kNone) {
-      auto* call = new StreamCall(ToEncodeStreamRequest(documents, options), std::move(done));
-      call->Start(*inference_, options_.timeout);
+      StreamCall::Start(std::make_shared<StreamCall::Job>(
+          StreamCall::Job{Attempts(options_), *inference_,
+                          ToEncodeStreamRequest(documents, options), std::move(done)}));
       return;
     }
-    StartUnary<EncodeReply, v1::EncodeResponse>(
-        ToEncodeRequest(documents, options), std::move(done),
-        [this](auto... arguments) { inference_->async()->Encode(std::move(arguments)...); });
+    StartUnary<EncodeReply>(&v1::InferenceService::Stub::async::Encode,
+                            ToEncodeRequest(documents, options), std::move(done));
   }
 
   void Start(const std::vector<Document>& documents, const ClassifyOptions& options,
              ClassifyCallback done) {
-    StartUnary<ClassifyReply, v1::ClassifyResponse>(
-        ToClassifyRequest(documents, options), std::move(done),
-        [this](auto... arguments) { inference_->async()->Classify(std::move(arguments)...); });
+    StartUnary<ClassifyReply>(&v1::InferenceService::Stub::async::Classify,
+                              ToClassifyRequest(documents, options), std::move(done));
+  }
+
+  template <typename Reply, typename Request, typename Response, typename Done>
+  void StartUnary(void (v1::InferenceService::Stub::async::*method)(
+                      grpc::ClientContext*, const Request*, Response*,
+                      std::function<void(grpc::Status)>),
+                  Request request, Done done) {
+    (new UnaryCall<Request, Response, Reply>(options_, *inference_, method, std::move(request),
+                                             std::move(done)))
+        ->Start();
   }
 
   const Options options_;
@@ -268,6 +340,10 @@ absl::Status Client::Options::Validate() const {
   if (max_attempts < 1 || max_attempts > 5) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_attempts is ", max_attempts, ", expected 1 to 5"));
+  }
+  if (max_busy_attempts < 1 || max_busy_attempts > 100) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_busy_attempts is ", max_busy_attempts, ", expected 1 to 100"));
   }
   return absl::OkStatus();
 }

@@ -28,9 +28,11 @@ namespace longwave::client {
 // Statuses are those of the wire (proto/longwave/v1/inference.proto) with the server's message.
 // UNAVAILABLE also means that nothing answers at the address. Encode and Classify retry UNAVAILABLE
 // within the deadline, Options::max_attempts attempts in all; the others do not, so they tell
-// quickly that nobody is there. RESOURCE_EXHAUSTED is never retried: a message over the server's
-// limit stays over it, and when the server is busy the caller decides whether to send less, to wait
-// or to give up.
+// quickly that nobody is there. A server that is too busy says when there will be room: Encode and
+// Classify wait for that and try again, Options::max_busy_attempts attempts in all, unless the
+// deadline would pass before. Then they end with RESOURCE_EXHAUSTED, whose RetryDelay()
+// (client/retry.h) is the last delay that the server asked for. RESOURCE_EXHAUSTED without one is
+// not retried: a message over the server's limit stays over it.
 //
 // Thread-safe.
 class Client {
@@ -54,6 +56,9 @@ class Client {
 
     // Attempts per request that the server is UNAVAILABLE for, 1 (no retries) to 5.
     int max_attempts = 4;
+
+    // Attempts per request that the server has no room for, 1 (no retries) to 100.
+    int max_busy_attempts = 10;
 
     absl::Status Validate() const;
   };

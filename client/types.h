@@ -95,7 +95,7 @@ struct Usage {
 };
 
 // Where the time of a request went: the first four as the server measured them, `round_trip` as
-// this client did.
+// this client did, waits for a busy server included.
 struct Timing {
   absl::Duration queue;
   absl::Duration tokenize;

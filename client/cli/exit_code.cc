@@ -1,7 +1,11 @@
 #include "client/cli/exit_code.h"
 
+#include <optional>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/retry.h"
 
 namespace longwave::client {
 namespace {
@@ -9,6 +13,15 @@ namespace {
 // gRPC, on either side, uses the code of a full queue for this too.
 bool IsMessageTooLarge(const absl::Status& status) {
   return absl::StrContains(status.message(), "larger than max");
+}
+
+// What the server asks for, unless its message says so.
+std::string Advice(const absl::Status& status) {
+  if (absl::StrContains(status.message(), "try again in")) return ",";
+  const std::optional<absl::Duration> delay = RetryDelay(status);
+  if (!delay.has_value()) return "; try again later";
+  return absl::StrCat("; try again in ",
+                      absl::FormatDuration(absl::Ceil(*delay, absl::Milliseconds(1))));
 }
 
 }  // namespace
@@ -66,8 +79,8 @@ std::string Explain(const absl::Status& status, absl::string_view server) {
         return absl::StrCat("a message is over a limit: ", message,
                             "; lower --batch, or raise --max_message_bytes here and at ", server);
       }
-      return absl::StrCat(server, " is too busy: ", message,
-                          "; lower --in_flight or --batch, or try again later");
+      return absl::StrCat(server, " is too busy: ", message, Advice(status),
+                          " or lower --in_flight or --batch");
     case absl::StatusCode::kUnimplemented:
       return absl::StrCat(server, " answers, but not as this version of Longwave: ", message);
     case absl::StatusCode::kInternal:

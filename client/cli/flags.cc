@@ -36,10 +36,17 @@ void ConnectionFlags::AddTo(CLI::App& command) {
       ->type_name("BYTES")
       ->default_str("64MiB")
       ->group("Server");
+  command
+      .add_flag("--no_retry", no_retry,
+                "Send each request once, also to a server that is starting or asks to wait")
+      ->group("Server");
 }
 
 Client::Options ConnectionFlags::ToOptions() const {
-  return {.server = server, .timeout = timeout, .max_message_bytes = max_message_bytes};
+  Client::Options options{
+      .server = server, .timeout = timeout, .max_message_bytes = max_message_bytes};
+  if (no_retry) options.max_attempts = options.max_busy_attempts = 1;
+  return options;
 }
 
 void InputFlags::AddTo(CLI::App& command) {

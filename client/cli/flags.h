@@ -28,6 +28,7 @@ struct ConnectionFlags {
   std::string server = Client::Options().server;
   absl::Duration timeout;
   int64_t max_message_bytes = Client::Options().max_message_bytes;
+  bool no_retry = false;
 };
 
 // What to send.

@@ -205,6 +205,13 @@ TEST_F(CliTest, ExitCodesTellKindsOfFailure) {
   EXPECT_EQ(run.code, ExitCode::kBusy);
   EXPECT_THAT(run.err, HasSubstr("too busy: the queue is full"));
 
+  server_.RefuseNext(1, absl::Milliseconds(34));
+  run = Ask({"encode", "--text=a", "--no_retry"});
+  EXPECT_EQ(run.code, ExitCode::kBusy);
+  EXPECT_THAT(run.err, HasSubstr("too busy: no room; try again in 34ms or lower --in_flight"));
+  server_.RefuseNext(1, absl::Milliseconds(1));
+  EXPECT_EQ(Ask({"encode", "--text=a"}).code, ExitCode::kOk);
+
   run = Ask({"encode", "--text=a", "--model=other"});
   EXPECT_EQ(run.code, ExitCode::kRefused);
   EXPECT_THAT(run.err,

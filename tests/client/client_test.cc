@@ -9,7 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/retry.h"
 #include "tests/client/fake_server.h"
 
 namespace longwave::client {
@@ -129,6 +131,54 @@ TEST(ClientTest, SendsOnceWhatTheServerHasNoRoomFor) {
   }
 }
 
+TEST(ClientTest, ComesAgainWhenABusyServerAsksForIt) {
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kNone}) {  // unary, stream
+    FakeServer server;
+    server.RefuseNext(3, absl::Milliseconds(2));
+    const absl::Time start = absl::Now();
+    const auto reply = Connect(server)->Encode({Document::Text("abc")}, {.pooling = pooling});
+    ASSERT_TRUE(reply.ok()) << reply.status();
+    EXPECT_EQ(reply->results[0].values[1], 'a');
+    EXPECT_EQ(server.requests(), 4);
+    EXPECT_GE(absl::Now() - start, absl::Milliseconds(2 + 4 + 8));
+    EXPECT_GE(reply->timing.round_trip, absl::Milliseconds(2 + 4 + 8));
+  }
+}
+
+TEST(ClientTest, GivesUpOnABusyServerAtTheDeadlineOrAfterSoManyAttempts) {
+  FakeServer server;
+  server.RefuseNext(100, absl::Minutes(5));
+  auto reply = Connect(server)->Encode({Document::Text("a")}, {});  // a timeout of two minutes
+  EXPECT_EQ(reply.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(reply.status().message(), "no room");
+  EXPECT_EQ(RetryDelay(reply.status()), absl::Minutes(5));
+  EXPECT_EQ(server.requests(), 1);
+
+  server.RefuseNext(100, absl::Milliseconds(1));
+  reply = Connect(server, {.max_busy_attempts = 3})->Encode({Document::Text("a")}, {});
+  EXPECT_EQ(RetryDelay(reply.status()), absl::Milliseconds(1));
+  EXPECT_EQ(server.requests(), 1 + 3);
+  reply = Connect(server, {.max_busy_attempts = 1})->Encode({Document::Text("a")}, {});
+  EXPECT_FALSE(reply.ok());
+  EXPECT_EQ(server.requests(), 1 + 3 + 1);
+}
+
+TEST(ClientTest, WaitsForABusyServerWithoutHoldingAnybodyUp) {
+  FakeServer server;
+  server.RefuseNext(5, absl::Milliseconds(2));
+  const auto client = Connect(server);
+  std::atomic<int> answered = 0;
+  for (int i = 0; i < 8; ++i) {
+    client->ClassifyAsync({Document::Text("a")}, {}, [&](absl::StatusOr<ClassifyReply> reply) {
+      EXPECT_TRUE(reply.ok()) << reply.status();
+      ++answered;
+    });
+  }
+  client->WaitUntilIdle();
+  EXPECT_EQ(answered, 8);
+  EXPECT_EQ(server.requests(), 8 + 5);
+}
+
 TEST(ClientTest, DoesNotRetryWhenToldNotTo) {
   FakeServer server;
   server.FailNext(1, {grpc::StatusCode::UNAVAILABLE, "not now"});
@@ -232,6 +282,7 @@ TEST(ClientOptionsTest, NamesTheOptionThatCannotWork) {
   EXPECT_THAT(message({.max_in_flight = 0}), HasSubstr("max_in_flight"));
   EXPECT_THAT(message({.max_message_bytes = int64_t{1} << 31}), HasSubstr("max_message_bytes"));
   EXPECT_THAT(message({.max_attempts = 6}), HasSubstr("max_attempts"));
+  EXPECT_THAT(message({.max_busy_attempts = 0}), HasSubstr("max_busy_attempts"));
   EXPECT_TRUE(Client::Options().Validate().ok());
 }
 

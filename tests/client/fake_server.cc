@@ -1,5 +1,7 @@
 #include "tests/client/fake_server.h"
 
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
 #include <grpcpp/health_check_service_interface.h>
 
 #include <algorithm>
@@ -314,6 +316,17 @@ void FakeServer::SetNotServing() {
 void FakeServer::FailNext(int count, grpc::Status status) {
   inference_->FailNext(count, std::move(status));
 }
+void FakeServer::RefuseNext(int count, absl::Duration delay) {
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
+  info.mutable_retry_delay()->set_nanos(
+      static_cast<int>(absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
+  google::rpc::Status details;
+  details.set_code(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  details.add_details()->PackFrom(info);
+  FailNext(count, {grpc::StatusCode::RESOURCE_EXHAUSTED, "no room", details.SerializeAsString()});
+}
+
 void FakeServer::DropLastResult() { inference_->set_drop_last_result(); }
 void FakeServer::Hold() { inference_->set_hold(true); }
 void FakeServer::Release() { inference_->set_hold(false); }

@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "longwave/v1/inference.grpc.pb.h"
 #include "longwave/v1/model.grpc.pb.h"
 
@@ -41,6 +42,10 @@ class FakeServer {
 
   // The next `count` inference requests fail as a whole.
   void FailNext(int count, grpc::Status status);
+
+  // The next `count` inference requests fail as a whole, because the server has no room for them
+  // before `delay` has passed.
+  void RefuseNext(int count, absl::Duration delay);
 
   // Answers to inference requests lack their last result.
   void DropLastResult();
