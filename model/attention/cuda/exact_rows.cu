@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "model/attention/cuda/device_types.cuh"
+#include "model/attention/cuda/early_launch.cuh"
 #include "model/attention/cuda/exact_rows.h"
 
 namespace longwave::attention::cuda {
@@ -140,6 +141,7 @@ __device__ void SolveRow(const AttentionArgs& args, int token, int head, double*
 template <typename T>
 __global__ void __launch_bounds__(kThreads) AllRows(const __grid_constant__ AttentionArgs args) {
   extern __shared__ double shared[];
+  WaitForPredecessors();
   SolveRow<T>(args, static_cast<int>(blockIdx.x), args.head_begin + static_cast<int>(blockIdx.y),
               shared);
 }
@@ -148,6 +150,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     ListedRows(const __grid_constant__ AttentionArgs args, int heads, RowList list) {
   extern __shared__ double shared[];
+  WaitForPredecessors();
   const int count = *list.count;
   for (int r = static_cast<int>(blockIdx.x); r < count; r += static_cast<int>(gridDim.x)) {
     SolveRow<T>(args, static_cast<int>(list.rows[r] / heads),
@@ -169,8 +172,7 @@ cudaError_t LaunchExactRows(const AttentionArgs& args, int heads, const RowList*
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
         if (error != cudaSuccess) return error;
       }
-      kernel<<<grid, kThreads, bytes, stream>>>(args, rest...);
-      return cudaGetLastError();
+      return LaunchEarly(kernel, grid, kThreads, bytes, stream, args, rest...);
     };
     if (list != nullptr) return launch(ListedRows<T>, kListBlocks, heads, *list);
     if (args.sequences.tokens == 0) return cudaSuccess;

@@ -62,7 +62,10 @@ cudaError_t LaunchMmaKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchMmaQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // The same by the instructions of sm_90a; cudaErrorNotSupported where the library was not compiled
-// for it.
+// for it, and for what LaunchHopperKeys and LaunchHopperWalk have no tensor maps for. Walk: of plans
+// whose direct tiles are neighbours.
+cudaError_t LaunchHopperKeys(const StructuredArgs& args, cudaStream_t stream);
+cudaError_t LaunchHopperWalk(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchHopperQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // Any dtype and size.

@@ -12,6 +12,9 @@ namespace longwave::attention::cuda {
 inline constexpr int kBlock = 128;
 inline constexpr int kTileWeights = 2 * kBlock;  // floats kept for a direct tile
 
+// Direct tiles of a head that the walk of queries keeps: neighbours, no more than these.
+inline constexpr int kMaxSpan = 3;
+
 // Terms that share one state. Constants: the open run on either side, and the head's windows. An
 // exponential: one side; keys of a block are weighted by decay[j], rows by decay[kBlock - 1 - i] on
 // the right, mirrored on the left.
@@ -48,6 +51,7 @@ struct PlanView {
   const float* decays = nullptr;  // [groups][kBlock]: exp(-rate j), 1 for constants
   const StateWindow* windows = nullptr;
   int32_t max_groups = 0;  // of a head
+  bool neighbours = true;  // every head's direct tiles lie side by side, kMaxSpan at most
 };
 
 }  // namespace longwave::attention::cuda

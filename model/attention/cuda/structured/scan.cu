@@ -4,6 +4,7 @@
 // subtracted: what a large state swamped would be gone when it leaves.
 #include <algorithm>
 
+#include "model/attention/cuda/early_launch.cuh"
 #include "model/attention/cuda/mma.cuh"
 #include "model/attention/cuda/structured/blocks.cuh"
 
@@ -83,6 +84,8 @@ __global__ void __launch_bounds__(kMaxThreads)
   using Sum = typename State::Sum;
   extern __shared__ __align__(16) unsigned char storage[];
   auto* const totals = reinterpret_cast<Running<Sum>*>(storage);  // [segments][lanes]
+  LaunchDependents();
+  WaitForPredecessors();
 
   const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
   if (place.blocks == 0) return;
@@ -187,7 +190,9 @@ __global__ void __launch_bounds__(kMaxThreads)
 __global__ void __launch_bounds__(kLocalThreads)
     LocalScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes) {
   extern __shared__ __align__(16) unsigned char storage[];
+  LaunchDependents();
   const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
+  WaitForPredecessors();
   if (place.blocks == 0) return;
   const StateGroup group = place.group;
   const int blocks = place.blocks;
@@ -299,8 +304,7 @@ cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cuda
         cudaFuncSetAttribute(LocalScan, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
     const dim3 grid(static_cast<unsigned>(pairs / lanes), units, args.base.sequences.count);
-    LocalScan<<<grid, kLocalThreads, bytes, stream>>>(args, pairs, lanes);
-    return cudaGetLastError();
+    return LaunchEarly(LocalScan, grid, kLocalThreads, bytes, stream, args, pairs, lanes);
   }
   int segments = 1;
   while (segments < 16 && 4 * segments < blocks) segments *= 2;
@@ -309,13 +313,11 @@ cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cuda
                   args.base.sequences.count);
   const dim3 threads(lanes, segments);
   if (bf16) {
-    Scan<Bf16State>
-        <<<grid, threads, threads.x * threads.y * sizeof(Running<float>), stream>>>(args, pairs);
-  } else {
-    Scan<FloatState>
-        <<<grid, threads, threads.x * threads.y * sizeof(Running<double>), stream>>>(args, pairs);
+    return LaunchEarly(Scan<Bf16State>, grid, threads,
+                       threads.x * threads.y * sizeof(Running<float>), stream, args, pairs);
   }
-  return cudaGetLastError();
+  return LaunchEarly(Scan<FloatState>, grid, threads,
+                     threads.x * threads.y * sizeof(Running<double>), stream, args, pairs);
 }
 
 }  // namespace longwave::attention::cuda

@@ -167,11 +167,24 @@ class BlockAlgorithm final : public Algorithm {
       args.base.head_begin = static_cast<int32_t>(head);
       args.base.head_end = static_cast<int32_t>(end);
       args.max_norm = MaxNorm(part, head, end);
-      C10_CUDA_CHECK(mma ? LaunchMmaKeys(args, stream) : LaunchSimtKeys(args, stream));
+      const auto launch = [&](auto... choices) {  // the first of them that can
+        cudaError_t error = cudaErrorNotSupported;
+        ((error = error == cudaErrorNotSupported ? choices(args, stream) : error), ...);
+        C10_CUDA_CHECK(error);
+      };
+      if (mma) {
+        launch(LaunchHopperKeys, LaunchMmaKeys);
+      } else {
+        launch(LaunchSimtKeys);
+      }
       C10_CUDA_CHECK(LaunchScan(args, state, mma, stream));
-      cudaError_t error = mma ? LaunchHopperQueries(args, stream) : LaunchSimtQueries(args, stream);
-      if (error == cudaErrorNotSupported) error = LaunchMmaQueries(args, stream);
-      C10_CUDA_CHECK(error);
+      if (mma && args.plan.neighbours) {
+        launch(LaunchHopperWalk, LaunchHopperQueries, LaunchMmaQueries);
+      } else if (mma) {
+        launch(LaunchHopperQueries, LaunchMmaQueries);
+      } else {
+        launch(LaunchSimtQueries);
+      }
       const RowList doubt{args.doubt_count, args.doubt_rows};
       C10_CUDA_CHECK(LaunchExactRows(args.base, args.heads, &doubt, stream));
     }
