@@ -48,4 +48,14 @@ std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntA
                            workspace_bytes);
 }
 
+std::string PlanAttention2d(const at::Tensor& bias, const std::array<int64_t, 2>& grid,
+                            const at::Tensor& projection, const AttentionOptions& options,
+                            const std::string& device, const std::string& dtype,
+                            int64_t workspace_bytes) {
+  return PlanAttention2dJson(bias, grid, projection.size(-1), projection.size(-2),
+                             options.feature_map,
+                             FeatureRange::Of(projection, options.normalize, options.scale), device,
+                             dtype, workspace_bytes);
+}
+
 }  // namespace longwave::attention

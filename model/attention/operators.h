@@ -73,6 +73,13 @@ std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntA
                           const std::string& device, const std::string& dtype,
                           int64_t workspace_bytes);
 
+// The same for a grid: bias, grid and options as in RpeAttention2d. (The operator is
+// longwave::plan_attention_2d.)
+std::string PlanAttention2d(const at::Tensor& bias, const std::array<int64_t, 2>& grid,
+                            const at::Tensor& projection, const AttentionOptions& options,
+                            const std::string& device, const std::string& dtype,
+                            int64_t workspace_bytes);
+
 }  // namespace longwave::attention
 
 #endif  // LONGWAVE_MODEL_ATTENTION_OPERATORS_H_

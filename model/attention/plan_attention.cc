@@ -5,24 +5,23 @@
 #include <algorithm>
 
 #include "model/attention/check.h"
+#include "model/attention/grid_bias.h"
 #include "model/attention/planner.h"
 #include "model/attention/sequence_bias.h"
 #include "model/attention/solve.h"
 
 namespace longwave::attention {
 
-std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                              int64_t head_dim, int64_t features, const FeatureRange& range,
-                              c10::string_view device, c10::string_view dtype,
-                              int64_t workspace_bytes) {
+namespace {
+
+// Checks what both kinds of plans are asked with. Returns a shape without a bias.
+Shape BaseShape(int64_t heads, int64_t sequences, int64_t head_dim, int64_t features,
+                c10::string_view feature_map, const FeatureRange& range, c10::string_view device,
+                c10::string_view dtype, int64_t workspace_bytes) {
   TORCH_CHECK_VALUE(head_dim >= 1, "head_dim: found ", head_dim, ", expected 1 or more");
   TORCH_CHECK_VALUE(features >= 1, "features: found ", features, ", expected 1 or more");
   TORCH_CHECK_VALUE(workspace_bytes >= 0, "workspace_bytes: found ", workspace_bytes,
                     ", expected 0 (no limit) or more");
-  for (size_t s = 0; s < seqlens.size(); ++s) {
-    TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
-                      ", expected 0 or more");
-  }
   const bool known = device == "cpu" || (device == "cuda" && !Algorithms(at::kCUDA).empty());
   TORCH_CHECK_VALUE(known, "device: found \"", device, "\", expected \"cpu\"",
                     Algorithms(at::kCUDA).empty() ? "" : " or \"cuda\"");
@@ -33,23 +32,44 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
 
   Shape base;
   base.device = device == "cuda" ? at::kCUDA : at::kCPU;
-  base.units = bias->heads() * static_cast<int64_t>(seqlens.size());
+  base.units = heads * sequences;
   base.dtype = dtype == "bfloat16"  ? at::kBFloat16
                : dtype == "float16" ? at::kHalf
                : dtype == "float64" ? at::kDouble
                                     : at::kFloat;
-  base.map = ParseFeatureMap(bias->feature_map());
+  base.map = ParseFeatureMap(feature_map);
   base.feature_dim = features * (base.map == FeatureMap::kTrf ? 2 : 1);
   base.value_dim = head_dim;
-  base.causal = bias->causal();
   base.threads = at::get_num_threads();
   base.dim = head_dim;
   base.range = range;
+  base.tolerance = PromisedError(base.dtype);
+  return base;
+}
+
+std::string PlanJson(const Shape& base, int64_t heads, at::IntArrayRef lengths,
+                     int64_t workspace_bytes) {
+  return ToJson(base.dtype == at::kDouble ? PlanReference(base, heads, lengths)
+                                          : Plan(base, heads, lengths, workspace_bytes));
+}
+
+}  // namespace
+
+std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
+                              int64_t head_dim, int64_t features, const FeatureRange& range,
+                              c10::string_view device, c10::string_view dtype,
+                              int64_t workspace_bytes) {
+  for (size_t s = 0; s < seqlens.size(); ++s) {
+    TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
+                      ", expected 0 or more");
+  }
   const SequenceBias sequence_bias(*bias);
+  Shape base = BaseShape(bias->heads(), static_cast<int64_t>(seqlens.size()), head_dim, features,
+                         bias->feature_map(), range, device, dtype, workspace_bytes);
+  base.causal = bias->causal();
   base.bias = &sequence_bias;
-  base.tolerance = std::max(bias->tolerance(), PromisedError(base.dtype));
-  return ToJson(dtype == "float64" ? PlanReference(base, bias->heads(), seqlens)
-                                   : Plan(base, bias->heads(), seqlens, workspace_bytes));
+  base.tolerance = std::max(bias->tolerance(), base.tolerance);
+  return PlanJson(base, bias->heads(), seqlens, workspace_bytes);
 }
 
 std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
@@ -58,6 +78,28 @@ std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
                                  int64_t workspace_bytes) {
   return PlanAttentionJson(bias, seqlens, head_dim, features, FeatureRange::Typical(head_dim),
                            device, dtype, workspace_bytes);
+}
+
+std::string PlanAttention2dJson(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                int64_t features, c10::string_view feature_map,
+                                const FeatureRange& range, c10::string_view device,
+                                c10::string_view dtype, int64_t workspace_bytes) {
+  CheckBiasTable(bias, /*rank=*/3);
+  TORCH_CHECK_VALUE(grid.size() == 2 && grid[0] >= 1 && grid[1] >= 1, "grid: found ", grid,
+                    ", expected a height and a width of 1 or more");
+  const GridBias grid_bias(bias, grid[0], grid[1]);
+  Shape base = BaseShape(bias.size(0), /*sequences=*/1, head_dim, features, feature_map, range,
+                         device, dtype, workspace_bytes);
+  base.bias = &grid_bias;
+  return PlanJson(base, bias.size(0), {grid[0] * grid[1]}, workspace_bytes);
+}
+
+std::string PlanTypicalAttention2d(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                   int64_t features, c10::string_view device,
+                                   c10::string_view dtype, int64_t workspace_bytes,
+                                   c10::string_view feature_map) {
+  return PlanAttention2dJson(bias, grid, head_dim, features, feature_map,
+                             FeatureRange::Typical(head_dim), device, dtype, workspace_bytes);
 }
 
 }  // namespace longwave::attention

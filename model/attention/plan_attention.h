@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_PLAN_ATTENTION_H_
 #define LONGWAVE_MODEL_ATTENTION_PLAN_ATTENTION_H_
 
+#include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
 #include <c10/util/intrusive_ptr.h>
 
@@ -26,6 +27,19 @@ std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
                                  at::IntArrayRef seqlens, int64_t head_dim, int64_t features,
                                  c10::string_view device, c10::string_view dtype,
                                  int64_t workspace_bytes);
+
+// The same for a grid of {height, width} tokens. bias: float32 [heads, 2H-1, 2W-1], as in
+// RpeAttention2d.
+std::string PlanAttention2dJson(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                int64_t features, c10::string_view feature_map,
+                                const FeatureRange& range, c10::string_view device,
+                                c10::string_view dtype, int64_t workspace_bytes);
+
+// The operator longwave::plan_attention_2d.
+std::string PlanTypicalAttention2d(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                   int64_t features, c10::string_view device,
+                                   c10::string_view dtype, int64_t workspace_bytes,
+                                   c10::string_view feature_map);
 
 }  // namespace longwave::attention
 

@@ -59,6 +59,10 @@ TORCH_LIBRARY(longwave, m) {
       "plan_attention(__torch__.torch.classes.longwave.RelativeBias bias, int[] seqlens, "
       "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
       &PlanTypicalAttention);
+  m.def(
+      "plan_attention_2d(Tensor bias, int[2] grid, int head_dim, int features, str device, "
+      "str dtype, int workspace_bytes, *, str feature_map=\"prf\") -> str",
+      &PlanTypicalAttention2d);
 }
 
 TORCH_LIBRARY_IMPL(longwave, CPU, m) {

@@ -46,6 +46,7 @@ attend = on_device(torch.ops.longwave.rpe_attention)
 attend_2d = on_device(torch.ops.longwave.rpe_attention_2d)
 attend_prepared = on_device(torch.ops.longwave.rpe_attention.prepared)
 plan = torch.ops.longwave.plan_attention
+plan_2d = torch.ops.longwave.plan_attention_2d
 RelativeBias = torch.classes.longwave.RelativeBias
 
 HEADS, DIM, VALUE_DIM, FEATURES = 2, 8, 5, 6

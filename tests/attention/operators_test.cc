@@ -129,6 +129,20 @@ TEST(PlanAttentionTest, NamesAnAlgorithm) {
               HasSubstr("reference"));
 }
 
+TEST(PlanAttention2dTest, KnowsTheGridAndTheFeatures) {
+  const at::Tensor w = at::randn({4, kDim});
+  const auto plan = [&](const char* feature_map, double scale) {
+    AttentionOptions options;
+    options.feature_map = feature_map;
+    options.scale = scale;
+    return PlanAttention2d(at::zeros({kHeads, 5, 7}), {120, 130}, w, options, "cpu", "float32", 0);
+  };
+  EXPECT_THAT(plan("prf", 1.0), HasSubstr("\"algorithm\": \"structured\""));
+  EXPECT_THAT(plan("prf", 1.0), HasSubstr("\"lengths\": [15600]"));
+  EXPECT_THAT(plan("prf", 30.0), Not(HasSubstr("\"algorithm\": \"structured\"")));
+  EXPECT_THAT(plan("trf", 1.0), HasSubstr("\"algorithm\": \"direct\""));
+}
+
 TEST(PlanAttentionTest, KnowsTheProjectionAndTheScale) {
   // A flat table has structure, but features beyond float32's range or of unknown size must not
   // take it.

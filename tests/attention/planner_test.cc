@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/attention/grid_bias.h"
 #include "model/attention/relative_bias.h"
 #include "model/attention/sequence_bias.h"
 
@@ -82,6 +83,29 @@ TEST(PlannerTest, PicksByTableAndLength) {
   EXPECT_EQ(Pick(heads.Of(kLong, 1)), "structured");
   EXPECT_EQ(Pick(heads.Of(kLong, 2)), "structured");
   EXPECT_EQ(Pick(heads.Of(kLong, 3)), "low_rank");
+}
+
+// Picks for a grid of a square table of one head.
+std::string_view PickGrid(const at::Tensor& table, int64_t side) {
+  const GridBias bias(table.unsqueeze(0), side, side);
+  Shape shape;
+  shape.length = side * side;
+  shape.dim = shape.feature_dim = shape.value_dim = 64;
+  shape.transform_size = bias.TransformSize(shape.length);
+  shape.bias = &bias;
+  shape.range = FeatureRange::Typical(64);
+  shape.costs = &kCosts;
+  return Pick(shape);
+}
+
+TEST(PlannerTest, PicksByTableAndGrid) {
+  EXPECT_EQ(PickGrid(at::randn({31, 31}), 16), "direct");
+  EXPECT_EQ(PickGrid(at::randn({127, 127}), 64), "direct");
+  EXPECT_EQ(PickGrid(at::randn({511, 511}), 256), "fft");
+  EXPECT_EQ(PickGrid(at::randn({15, 15}), 64), "structured");
+  EXPECT_EQ(PickGrid(at::randn({15, 15}), 256), "structured");
+  const at::Tensor distance = Distances(64).abs() * -0.1;
+  EXPECT_EQ(PickGrid(distance.unsqueeze(0) + distance.unsqueeze(1), 64), "structured");
 }
 
 TEST(PlannerTest, FollowsTheCostsItIsGiven) {

@@ -1,11 +1,13 @@
 """Tokens in a grid: every algorithm, forced, on tables of every class, or it refuses where the class has nothing for it."""
 
+import json
 import math
 
 import pytest
 import torch
 from longwave_torch import reference
-from operators import attend_2d, doubles, error, inputs, there
+import operators
+from operators import attend_2d, doubles, error, inputs, plan_2d, there
 from tolerances import PROMISE, ROUNDING
 
 HEADS = 2
@@ -84,6 +86,14 @@ def no_grad():
         yield
 
 
+def certificate(bias, grid):
+    """The largest error bound that the planner's groups state."""
+    groups = json.loads(plan_2d(bias, grid, 8, 6, operators.device, "float32", 0))["groups"]
+    assert sorted(sum((group["heads"] for group in groups), [])) == list(range(HEADS))
+    assert all(group["reason"] and group["lengths"] == [grid[0] * grid[1]] for group in groups)
+    return max(group["error_bound"] for group in groups)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("table", TABLES)
 def test_forced_algorithms_keep_the_promise(table, scale):
@@ -93,6 +103,7 @@ def test_forced_algorithms_keep_the_promise(table, scale):
         q, k, v, w = inputs(2, height * width, seed=height)
         options = dict(normalize=normalize, scale=factor)
         expected = reference.rpe_attention_2d(*doubles(q, k, v, w, bias), (height, width), **options)
+        answered = {}
         for algorithm in there(*ALGORITHMS):
             try:
                 out = attend_2d(q, k, v, w, bias, (height, width), algorithm=algorithm, **options)
@@ -100,5 +111,86 @@ def test_forced_algorithms_keep_the_promise(table, scale):
                 assert algorithm not in ("auto", "direct"), refusal
                 assert algorithm in str(refusal)
                 continue
-            limit = ROUNDING if algorithm == "direct" else PROMISE[torch.float32]
-            assert error(out, expected, v) <= limit, (algorithm, height, width)
+            answered[algorithm] = error(out, expected, v)
+            assert answered[algorithm] <= PROMISE[torch.float32], (algorithm, height, width)
+        assert answered["direct"] <= ROUNDING
+        if scale == "normalised":
+            assert answered["auto"] <= certificate(bias, [height, width]) + ROUNDING
+
+
+PLANS = {"flat", "clipped", "clipped unevenly", "separable, clipped", "manhattan decay", "decay on one axis", "steep decay",
+         "decay around a box", "window", "one quadrant", "peak"}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("table", TABLES)
+def test_the_planner_finds_the_structure(table):
+    groups = json.loads(plan_2d(TABLES[table](96, 80).float().contiguous(), [96, 80], 64, 64, "cpu", "float32", 0))["groups"]
+    found = {group["algorithm"] for group in groups}
+    assert found == ({"structured"} if table in PLANS else {"direct"})
+    assert all(group["error_bound"] <= PROMISE[torch.float32] for group in groups)
+
+
+@pytest.mark.host
+def test_plans_check_what_they_are_asked():
+    bias = torch.zeros(1, 3, 3)
+    with pytest.raises(ValueError, match="grid: found .*expected a height and a width of 1 or more"):
+        plan_2d(bias, [0, 4], 8, 8, "cpu", "float32", 0)
+    with pytest.raises(ValueError, match="bias: found"):
+        plan_2d(bias[0], [4, 4], 8, 8, "cpu", "float32", 0)
+    with pytest.raises(ValueError, match="device: found"):
+        plan_2d(bias, [4, 4], 8, 8, "tpu", "float32", 0)
+    assert "reference" in plan_2d(bias, [4, 4], 8, 8, "cpu", "float64", 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    bias = clipped(30, 30, 3, 3).float().contiguous()
+    q, k, v, w = inputs(1, 900)
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    expected = reference.rpe_attention_2d(*doubles(q, k, v, w, bias), (30, 30))
+    for algorithm in ("auto", "structured") if operators.device == "cpu" else ("auto",):
+        out = attend_2d(q, k, v, w, bias, (30, 30), algorithm=algorithm)
+        assert out.dtype == dtype
+        assert error(out, expected, v) <= PROMISE[dtype]
+
+
+HOSTILE = {
+    # name: (table, scale of W, scale, normalize, what is done to q, k)
+    "a large key leaves a window": (window, 2.0, 2.4, True, "outlier"),
+    "the same, not normalised": (window, 1.0, 1.0, False, "outlier"),
+    "exponents beyond float32": (TABLES["clipped"], 2.0, 20.0, True, "aligned"),
+    "large exponents": (TABLES["clipped"], 1.0, 12.0, True, "aligned"),
+    "forbidden keys after a decay": (
+        lambda h, w: decays(h, w, (0.2, 0.2), (0.3, 0.3)).masked_fill(distances(h, w)[1].abs() > 25, -math.inf), 2.0, 4.5, True, "outlier"),
+    "weights of very different size": (lambda h, w: 20 * clipped(h, w, 4, 4), 1.0, 2.0, True, "outlier"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_auto_keeps_its_promise_on_hostile_inputs(name):
+    table, w_scale, scale, normalize, trick = HOSTILE[name]
+    grid = (48, 56)
+    n = grid[0] * grid[1]
+    q, k, v, w = inputs(1, n, dim=16, features=16)
+    w = w * w_scale
+    if trick == "outlier":
+        k[:, n // 3] = 10 * w[:, 0] if normalize else 3 * w[:, 0]
+        k[:, n // 3 + 1:] = -k[:, n // 3 + 1:].abs() * w[:, 0].sign()
+    else:
+        q[0] = q[0] + 20 * w[:, 0]
+        k[0] = k[0] + 20 * w[:, 1]
+    bias = table(*grid).float().contiguous()
+    options = dict(normalize=normalize, scale=scale)
+    expected = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference", **options)
+    assert expected.isfinite().all()
+    assert error(attend_2d(q, k, v, w, bias, grid, **options), expected, v) <= PROMISE[torch.float32]
+
+
+@pytest.mark.cpu
+def test_refuses_with_a_reason():
+    q, k, v, w = inputs(1, 1200)
+    with pytest.raises(ValueError, match='algorithm: "structured" finds no structure for head 0 and 1200 tokens'):
+        attend_2d(q, k, v, w, TABLES["noise 3"](30, 40).float().contiguous(), (30, 40), algorithm="structured")
+    with pytest.raises(ValueError, match='"structured" needs normalised tokens'):
+        attend_2d(q, k, v, w, TABLES["flat"](30, 40).float(), (30, 40), algorithm="structured", normalize=False)

@@ -65,11 +65,16 @@ struct Tail {
   int64_t begin = 0;  // the first distance from which on it holds
 };
 
-// The decay of one side, judged by the distances straight along the axis: 0 where they do not fall.
-double FindRate(const Table& table, int axis, int sign, double floor) {
+// The last distance straight along the axis that matters.
+int64_t LastMattering(const Table& table, int axis, int sign, double floor) {
   int64_t last = table.size(axis) - 1;
   while (last > 0 && table.At(axis, sign * last, 0) < floor) --last;
-  const int64_t first = last / 2;
+  return last;
+}
+
+// The decay of one side by least squares over distances straight along the axis; 0 where they do
+// not fall.
+double FitRate(const Table& table, int axis, int sign, int64_t first, int64_t last, double floor) {
   double count = 0, sum_t = 0, sum_b = 0;
   for (int64_t t = first; t <= last; ++t) {
     const double b = table.At(axis, sign * t, 0);
@@ -110,10 +115,17 @@ Tail FindTail(const Table& table, int axis, int sign, double rate, double floor,
 
 Tail FindTail(const Table& table, int axis, int sign, double floor, double relative_error) {
   const Tail constant = FindTail(table, axis, sign, 0.0, floor, relative_error);
-  const double rate = FindRate(table, axis, sign, floor);
-  if (rate == 0.0) return constant;
-  const Tail decay = FindTail(table, axis, sign, rate, floor, relative_error);
-  return decay.begin < constant.begin ? decay : constant;
+  const int64_t last = LastMattering(table, axis, sign, floor);
+  Tail best = constant;
+  // The farther half tells where the decay begins, all of it what it is.
+  for (int64_t first = last / 2, round = 0; round < 2; ++round) {
+    const double rate = FitRate(table, axis, sign, first, last, floor);
+    if (rate == 0.0) break;
+    const Tail decay = FindTail(table, axis, sign, rate, floor, relative_error);
+    if (decay.begin < constant.begin && (round == 0 || decay.begin <= best.begin)) best = decay;
+    first = decay.begin;
+  }
+  return best;
 }
 
 // Blocks as square as the grid allows.
