@@ -278,6 +278,8 @@ def serving_plot(data: dict, path: pathlib.Path) -> None:
 
 
 GPU_SCENARIOS = {
+    "echo_1": "bare gRPC echo, 1 caller",
+    "echo_16": "bare gRPC echo, 16 callers",
     "null_1": "model that computes nothing, 1 caller",
     "null_16": "model that computes nothing, 16 callers",
     "bert_1": "512 tokens, 1 caller",

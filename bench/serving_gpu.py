@@ -21,6 +21,7 @@ from random_bert import write_random_bert
 from serving import RAGGED, ROOT, Bench, cpu_name
 
 PARTS = ("null", "capacity", "load", "overload", "runtime")
+MANY_RAGGED = f"{RAGGED},pool=1024"  # enough for their mean to be that of the distribution
 LONG = "long:length=1048576,concurrency=1,pool=1"
 SHARES = (0.25, 0.5, 0.75, 0.9)
 
@@ -65,6 +66,10 @@ class GpuBench(Bench):
 
     def run(self, parts: list[str]) -> None:
         if "null" in parts:
+            ids = ("--vocab-size", "30522")
+            with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
+                self.load("echo_1", "one:concurrency=1", seconds=4, options=ids)
+                self.load("echo_16", "many:concurrency=16", seconds=4, options=(*ids, *self.many))
             with self.serve(self.programs / "longwave-null-server"):
                 self.load("null_1", "one:concurrency=1", seconds=5)
                 self.load("null_16", "many:concurrency=16", seconds=5, options=self.many)
@@ -80,7 +85,7 @@ class GpuBench(Bench):
         capacity = self.load("bert_64", "cap:length=512,concurrency=64", seconds=6, options=self.options)["answered_per_s"]
         if "capacity" in parts:
             self.load("bert_1", "one:length=512,concurrency=1", seconds=4, options=self.options)
-            self.load("bert_ragged", RAGGED, seconds=8, options=self.options)
+            self.load("bert_ragged", MANY_RAGGED, seconds=8, options=self.options)
             self.load("bert_16k", "mix:length=16384,concurrency=4,pool=16", seconds=5, options=self.options)
         if "load" in parts:
             for share in self.shares:

@@ -4,16 +4,21 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
-#include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "model/attention/algorithm.h"
+#include "model/attention/device_cache.h"
 #include "model/attention/planner.h"
 
 namespace longwave::attention {
@@ -62,27 +67,80 @@ Assignment Assign(const Problem& problem, Shape shape, int64_t length) {
   return assignment;
 }
 
+// The assignments of a table on a device. Planning a batch anew in every layer would take the host
+// longer than the batch takes the device. Thread-safe.
+class AssignmentCache {
+ public:
+  std::shared_ptr<const Assignment> Get(const Problem& problem, const Shape& shape,
+                                        int64_t length) const {
+    const Key key{
+        length,      shape.units,          shape.dim,      shape.feature_dim, shape.value_dim,
+        shape.dtype, shape.range.exponent, shape.tolerance};
+    {
+      const std::scoped_lock lock(mutex_);
+      if (const auto found = assignments_.find(key); found != assignments_.end()) {
+        return found->second;
+      }
+    }
+    auto made = std::make_shared<const Assignment>(Assign(problem, shape, length));
+    const std::scoped_lock lock(mutex_);
+    if (assignments_.size() >= kMaxAssignments) assignments_.clear();
+    assignments_.emplace(key, made);
+    return made;
+  }
+
+ private:
+  static constexpr size_t kMaxAssignments = 4096;
+
+  // Of a shape all that differs between calls with one table.
+  using Key =
+      std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, at::ScalarType, double, double>;
+
+  mutable std::mutex mutex_;
+  mutable std::map<Key, std::shared_ptr<const Assignment>> assignments_;
+};
+
+// The length that is planned for in the place of this one: few of them serve all batches. It is
+// never shorter, so errors are bounded by the plan's. Nor does it leave the table, beyond which
+// some structures do not hold; a grid's is the only one that there is.
+int64_t PlannedLength(const BiasTable& table, int64_t length) {
+  constexpr int64_t kStep = 64;
+  if (table.grid_width > 0) return length;
+  const int64_t table_length = (table.values.size(2) + 1) / 2;
+  const int64_t planned = (length + kStep - 1) / kStep * kStep;
+  return length <= table_length ? std::min(planned, table_length) : planned;
+}
+
 // Lengths that take one assignment are solved together, wherever their sequences lie. The shortest
 // range begins at 0 and the longest has no end: a captured graph may be replayed with other
 // lengths.
 void SolveAsPlannedOnDevice(const Problem& problem) {
-  const Shape base = BaseShape(problem);
-  std::set<int64_t> lengths;
+  Shape base = BaseShape(problem);
+  base.units = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(base.units)));
+  const BiasTable table = problem.bias->Table();
+  const auto cache = problem.bias->device_cache().Get<AssignmentCache>(
+      problem.q.device().index(), [] { return std::make_shared<const AssignmentCache>(); });
+  // The shortest of those that are planned alike.
+  std::map<int64_t, int64_t> shortest;
   for (const Sequence& sequence : problem.sequences) {
-    if (sequence.length > 0) lengths.insert(sequence.length);
+    if (sequence.length == 0) continue;
+    const auto [entry, inserted] =
+        shortest.try_emplace(PlannedLength(table, sequence.length), sequence.length);
+    if (!inserted) entry->second = std::min(entry->second, sequence.length);
   }
   Part part{&problem, {}, 0, 0};
-  Assignment current = Assign(problem, base, *lengths.begin());
-  for (const int64_t length : lengths) {
-    Assignment assignment = Assign(problem, base, length);
-    if (assignment == current) continue;
-    part.max_length = length - 1;
-    SolveAssigned(part, current);
-    part.min_length = length;
-    part.max_length = std::numeric_limits<int64_t>::max();
+  std::shared_ptr<const Assignment> current;
+  for (const auto& [planned, length] : shortest) {
+    std::shared_ptr<const Assignment> assignment = cache->Get(problem, base, planned);
+    if (current != nullptr && *assignment != *current) {
+      part.max_length = length - 1;
+      SolveAssigned(part, *current);
+      part.min_length = length;
+      part.max_length = std::numeric_limits<int64_t>::max();
+    }
     current = std::move(assignment);
   }
-  SolveAssigned(part, current);
+  SolveAssigned(part, *current);
 }
 
 // Neighbouring sequences of one assignment are solved together.
