@@ -19,9 +19,9 @@ namespace {
 
 // Long enough for full speed of the matrix products. On the CPU, short enough that a chunk of the
 // widest activation stays in a cache; on a GPU, short enough that it is little beside the
-// activations of a long sequence.
+// activations of a long sequence, and that nobody waits long for a chunk that is under way.
 constexpr int64_t kCpuChunkTokens = 1024;
-constexpr int64_t kGpuChunkTokens = 32768;
+constexpr int64_t kGpuChunkTokens = 16384;
 
 // Calls body(begin, count) for consecutive chunks of [0, tokens), with a checkpoint after each.
 void ForEachChunk(const at::Tensor& x, absl::FunctionRef<void(int64_t, int64_t)> body) {

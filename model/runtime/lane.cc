@@ -18,8 +18,9 @@
 namespace longwave {
 namespace {
 
-// Checkpoints that the host may be ahead of the device: enough work for the device never to wait.
-constexpr size_t kCheckpointsAhead = 16;
+// Checkpoints that the host may be ahead of the device: enough work for the device never to wait,
+// and little for others to wait for.
+constexpr size_t kCheckpointsAhead = 2;
 
 // Shapes whose graphs are kept.
 constexpr size_t kMaxGraphs = 128;

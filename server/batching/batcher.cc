@@ -31,7 +31,8 @@ absl::StatusOr<std::vector<absl::Status>> RunGuarded(Executor& executor, const B
 
 }  // namespace
 
-// Computes short batches in the gaps of a long one, and stops it when nobody waits for it.
+// Computes short batches in the gaps of a long one, or makes it wait for them where the device
+// computes both; and stops it when nobody waits for it.
 class Batcher::GapControl final : public BatchControl {
  public:
   GapControl(Batcher* batcher, BatchId id, int worker, absl::Time wanted_until)
@@ -44,7 +45,7 @@ class Batcher::GapControl final : public BatchControl {
   bool Continue() override {
     const uint64_t cancels = batcher_->cancels_;
     const bool changed = cancels != cancels_ || batcher_->clock_->Now() >= wanted_until_;
-    if (!changed && !batcher_->short_waits_) return true;
+    if (!changed && !batcher_->short_works_) return true;
     cancels_ = cancels;
     while (true) {
       std::optional<Batch> batch;
@@ -58,6 +59,8 @@ class Batcher::GapControl final : public BatchControl {
         wanted = wanted_until_ > now;
         if (wanted && scheduler.ShouldYield(id_, now)) {
           batch = scheduler.Start(worker_, Lanes::kShort, id_, now, endings);
+        } else if (wanted && scheduler.ShouldPause(id_, now)) {
+          wanted = AwaitResume(now);
         }
         batcher_->Publish();
         released = scheduler.TakeMemoryReleased();
@@ -70,6 +73,21 @@ class Batcher::GapControl final : public BatchControl {
   }
 
  private:
+  // Returns whether somebody still waits for the batch.
+  bool AwaitResume(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(batcher_->mutex_) {
+    Scheduler& scheduler = batcher_->scheduler_;
+    const Clock& clock = *batcher_->clock_;
+    scheduler.OnPause(id_, now);
+    const auto ready = [&]() ABSL_SHARED_LOCKS_REQUIRED(batcher_->mutex_) {
+      return scheduler.MayResume(id_);
+    };
+    clock.AwaitWithDeadline(batcher_->mutex_, absl::Condition(&ready), wanted_until_);
+    const absl::Time end = clock.Now();
+    scheduler.OnResume(id_, end);
+    wanted_until_ = scheduler.WantedUntil(id_);
+    return wanted_until_ > end;
+  }
+
   Batcher* const batcher_;
   const BatchId id_;
   const int worker_;
@@ -118,7 +136,7 @@ Batcher::~Batcher() {
   }
 }
 
-void Batcher::Publish() { short_waits_ = scheduler_.has_short_waiting(); }
+void Batcher::Publish() { short_works_ = scheduler_.has_short(); }
 
 void Batcher::WakeMemory(bool released) {
   if (!released) return;

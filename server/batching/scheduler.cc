@@ -223,9 +223,9 @@ absl::Duration Scheduler::LaneTime(Lane lane, const WorkGroup& group, double cos
 
 // --- Batches ---
 
-bool Scheduler::HasLongBatch(int worker) const {
-  return std::any_of(running_.begin(), running_.end(), [worker](const auto& entry) {
-    return entry.second.worker == worker && entry.second.lane == Lane::kLong;
+bool Scheduler::HasBatch(int worker, Lane lane) const {
+  return std::any_of(running_.begin(), running_.end(), [worker, lane](const auto& entry) {
+    return entry.second.worker == worker && entry.second.lane == lane;
   });
 }
 
@@ -240,7 +240,7 @@ std::optional<Batch> Scheduler::Start(int worker, Lanes lanes, BatchId within, a
                                       std::vector<Ending>& endings) {
   Expire(now, endings);
   const auto w = static_cast<size_t>(worker);
-  if (!LaneHasWork(Lane::kLong) && !HasLongBatch(worker)) {
+  if (!LaneHasWork(Lane::kLong) && !HasBatch(worker, Lane::kLong)) {
     long_lane_owed_[w] = absl::ZeroDuration();
   }
   std::array<Lane, kLaneCount> order = {Lane::kShort, Lane::kLong};
@@ -267,6 +267,7 @@ std::optional<Batch> Scheduler::Start(int worker, Lanes lanes, BatchId within, a
     }
     Batch started{++last_batch_, worker, lane, {}};
     for (const Item* item : batch.items) started.items.push_back(item->work.get());
+    if (lane == Lane::kShort) ++short_running_;
     running_.emplace(started.id, std::move(batch));
     return started;
   }
@@ -370,15 +371,43 @@ bool Scheduler::ShouldYield(BatchId id, absl::Time now) {
   Running& batch = running_.at(id);
   const auto w = static_cast<size_t>(batch.worker);
   if (batch.lane == Lane::kShort || workers_[w].executor->shares_device()) return false;
-  absl::Duration& owed = long_lane_owed_[w];
-  if (batch.owed_from.has_value()) owed -= now - *std::exchange(batch.owed_from, std::nullopt);
+  ChargeOwed(batch, now);
   if (!CanStart(batch.worker, Lanes::kShort)) return false;
-  if (owed <= absl::ZeroDuration()) {
-    owed = absl::ZeroDuration();
-    return true;
-  }
+  if (long_lane_owed_[w] == absl::ZeroDuration()) return true;
   batch.owed_from = now;
   return false;
+}
+
+void Scheduler::ChargeOwed(Running& batch, absl::Time now) {
+  if (!batch.owed_from.has_value()) return;
+  absl::Duration& owed = long_lane_owed_[static_cast<size_t>(batch.worker)];
+  owed = std::max(absl::ZeroDuration(), owed - (now - *batch.owed_from));
+  batch.owed_from.reset();
+}
+
+bool Scheduler::ShouldPause(BatchId id, absl::Time now) {
+  Running& batch = running_.at(id);
+  const auto w = static_cast<size_t>(batch.worker);
+  if (batch.lane == Lane::kShort || !workers_[w].executor->shares_device()) return false;
+  ChargeOwed(batch, now);
+  if (MayResume(id)) {
+    if (HasShortWork(batch.worker)) batch.owed_from = now;
+    return false;
+  }
+  return true;
+}
+
+bool Scheduler::MayResume(BatchId id) const {
+  const Running& batch = running_.at(id);
+  return !HasShortWork(batch.worker) ||
+         long_lane_owed_[static_cast<size_t>(batch.worker)] > absl::ZeroDuration() ||
+         WantedUntil(id) == absl::InfinitePast();
+}
+
+void Scheduler::OnResume(BatchId id, absl::Time now) {
+  Running& batch = running_.at(id);
+  batch.paused += now - *std::exchange(batch.gap_from, std::nullopt);
+  if (HasShortWork(batch.worker)) batch.owed_from = now;
 }
 
 void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
@@ -387,6 +416,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
   const auto found = running_.find(id);
   const Running batch = std::move(found->second);
   running_.erase(found);
+  if (batch.lane == Lane::kShort) --short_running_;
   const auto w = static_cast<size_t>(batch.worker);
   const absl::Duration compute = now - batch.start - batch.paused;
   MemoryBudget& budget = *workers_[w].memory;
@@ -398,7 +428,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
     Running& outer = running_.at(batch.within);
     outer.paused += now - *std::exchange(outer.gap_from, std::nullopt);
   }
-  const bool long_waits = LaneHasWork(Lane::kLong) || HasLongBatch(batch.worker);
+  const bool long_waits = LaneHasWork(Lane::kLong) || HasBatch(batch.worker, Lane::kLong);
   if (batch.lane == Lane::kShort && long_waits) {
     const double share = options_.long_lane_share;
     const absl::Duration pay = compute * (share / (1 - share));

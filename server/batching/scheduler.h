@@ -99,6 +99,18 @@ class Scheduler {
   // within it. False while the long lane is owed time.
   bool ShouldYield(BatchId id, absl::Time now);
 
+  // The same where the device computes both lanes at once: whether a long batch, at a checkpoint,
+  // is to add nothing to the device's work until MayResume(). Called when it goes on, too.
+  bool ShouldPause(BatchId id, absl::Time now);
+
+  // Whether a long batch that paused is to go on: no short one is left, it is owed time, or nobody
+  // waits for it.
+  bool MayResume(BatchId id) const;
+
+  // Notes that the batch begins or ends to pause.
+  void OnPause(BatchId id, absl::Time now) { running_.at(id).gap_from = now; }
+  void OnResume(BatchId id, absl::Time now);
+
   // Tells that memory may have become available.
   void OnMemoryChange() { std::fill(blocked_.begin(), blocked_.end(), Flags()); }
 
@@ -107,6 +119,8 @@ class Scheduler {
 
   bool has_waiting() const { return waiting_.items > 0; }
   bool has_short_waiting() const { return LaneHasWork(Lane::kShort); }
+  // Whether a long batch could have to make way.
+  bool has_short() const { return has_short_waiting() || short_running_ > 0; }
   bool idle() const { return waiting_.items == 0 && running_.empty(); }
   int64_t queue_tokens() const { return waiting_.tokens; }
   int64_t queue_items() const { return waiting_.items; }
@@ -151,7 +165,7 @@ class Scheduler {
     int64_t memory = 0;  // reserved
     absl::Time start;
     absl::Duration paused;               // in gaps
-    std::optional<absl::Time> gap_from;  // a short batch is being computed within
+    std::optional<absl::Time> gap_from;  // makes way for a short batch
     std::optional<absl::Time> owed_from;  // since when it goes on although short work waits
     absl::Duration predicted;  // zero when nothing is known yet
   };
@@ -172,7 +186,13 @@ class Scheduler {
   bool LaneHasWork(Lane lane) const {
     return !queues_[Index(lane)].empty() || !retries_[Index(lane)].empty();
   }
-  bool HasLongBatch(int worker) const;
+  bool HasBatch(int worker, Lane lane) const;
+  // Whether a worker has short work, running or ready to start.
+  bool HasShortWork(int worker) const {
+    return HasBatch(worker, Lane::kShort) || CanStart(worker, Lanes::kShort);
+  }
+  // Charges a long batch the time that it went on although short work waited.
+  void ChargeOwed(Running& batch, absl::Time now);
   // Fill in what a batch of the lane consists of; false when nothing can start.
   bool FormNew(Running& batch, absl::Time now, std::vector<Ending>& endings);
   bool FormRetry(Running& batch, absl::Time now);
@@ -216,6 +236,7 @@ class Scheduler {
   std::array<FairQueue, kLaneCount> queues_;
   std::array<std::list<std::vector<Item*>>, kLaneCount> retries_;  // batches that go first
   std::map<BatchId, Running> running_;
+  int short_running_ = 0;  // of running_
   QueueSize waiting_;  // queues and retries
   absl::flat_hash_map<uint64_t, QueueSize> waiting_by_client_;  // none is empty
   LoadMeter meter_;

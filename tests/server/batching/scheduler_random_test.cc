@@ -159,6 +159,7 @@ class Game {
     int worker;
     Lanes lanes;
     std::vector<Batch> batches;  // each within the one before
+    bool paused = false;         // the last of them makes way
   };
   struct Admitted {
     Scheduler* scheduler;
@@ -232,6 +233,11 @@ class Game {
       return;
     }
     const Batch batch = thread.batches.back();
+    if (thread.paused) {
+      if (scheduler.IsWanted(batch.id, now_) && !scheduler.MayResume(batch.id)) return;
+      scheduler.OnResume(batch.id, now_);
+      thread.paused = false;
+    }
     if (batch.lane == Lane::kLong && !Chance(3)) {
       if (!scheduler.IsWanted(batch.id, now_)) {
         thread.batches.pop_back();
@@ -239,6 +245,10 @@ class Game {
                  std::vector<absl::Status>(batch.items.size(), absl::CancelledError("stopped")), {});
       } else if (scheduler.ShouldYield(batch.id, now_)) {
         StartOn(thread, Lanes::kShort, batch.id);
+      } else if (scheduler.ShouldPause(batch.id, now_)) {
+        EXPECT_TRUE(executor_.shares_device());
+        scheduler.OnPause(batch.id, now_);
+        thread.paused = true;
       }
       return;
     }

@@ -293,8 +293,72 @@ TEST_F(SchedulerTest, ADeviceThatSharesItselfRunsBothLanesAtOnce) {
   const Batch outer = batch_;
   EXPECT_FALSE(scheduler_->ShouldYield(outer.id, now_));
   EXPECT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  EXPECT_FALSE(scheduler_->ShouldPause(batch_.id, now_));
   Finish();
   Finish(outer);
+}
+
+TEST_F(SchedulerTest, ALongBatchPausesForShortWorkAndIsOwedItsShare) {
+  BatchingOptions options = Open();
+  options.long_lane_share = 0.25;
+  Make(options, 0, 1, /*shares_device=*/true);
+  Admit({{"long", 2000}});
+  ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
+  const Batch outer = batch_;
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));  // it has the device to itself
+  now_ += absl::Milliseconds(10);
+  Admit({{"a", 10}});
+  EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
+  scheduler_->OnPause(outer.id, now_);
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  EXPECT_FALSE(scheduler_->MayResume(outer.id));
+  now_ += absl::Milliseconds(30);
+  Admit({{"b", 10}});
+  Finish();
+  EXPECT_TRUE(scheduler_->MayResume(outer.id));  // 30 ms of the short lane earn the long one 10 ms
+  scheduler_->OnResume(outer.id, now_);
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("b"));
+  now_ += absl::Milliseconds(6);
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));
+  now_ += absl::Milliseconds(6);
+  EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
+  scheduler_->OnPause(outer.id, now_);
+  now_ += absl::Milliseconds(3);
+  Finish();
+  EXPECT_TRUE(scheduler_->MayResume(outer.id));
+  scheduler_->OnResume(outer.id, now_);
+  now_ += absl::Milliseconds(1);
+  Finish(outer);
+  EXPECT_EQ(ended_.Await("long").timing.compute, absl::Milliseconds(10 + 12 + 1));
+}
+
+TEST_F(SchedulerTest, APausedBatchGoesOnToStopWhenNobodyWaitsForIt) {
+  Make(Open(), 0, 1, /*shares_device=*/true);
+  const GroupId group = Admit({{"long", 2000}});
+  ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
+  const Batch outer = batch_;
+  Admit({{"a", 10}});
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  ASSERT_TRUE(scheduler_->ShouldPause(outer.id, now_));
+  scheduler_->OnPause(outer.id, now_);
+  Cancel(group);
+  EXPECT_TRUE(scheduler_->MayResume(outer.id));
+  scheduler_->OnResume(outer.id, now_);
+  Finish();
+  Finish(outer);
+}
+
+TEST_F(SchedulerTest, ABatchDoesNotPauseForShortWorkThatLacksMemory) {
+  Make(Open(), /*memory=*/2005, 1, /*shares_device=*/true);
+  Admit({{"long", 2000}});
+  ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
+  const Batch outer = batch_;
+  Admit({{"a", 10}});
+  EXPECT_THAT(Start(Lanes::kShort), IsEmpty());
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));
+  Finish(outer);
+  EXPECT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  Finish();
 }
 
 TEST_F(SchedulerTest, ABatchIsWantedUntilNobodyWaitsForAnyOfIt) {
