@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "model/attention/checkpoint.h"
 #include "model/attention/cuda/algorithms.h"
 #include "model/attention/cuda/exact_rows.h"
 #include "model/attention/cuda/problem_args.h"
@@ -24,6 +25,9 @@ namespace {
 
 // Memory that a launch may take: heads are computed a few at a time where all would need more.
 constexpr int64_t kWorkspaceBytes = int64_t{1} << 30;
+
+// Tokens times heads between two checkpoints, where there are any: a millisecond or two.
+constexpr int64_t kPieceTokens = int64_t{1} << 20;
 
 // Rounding of features, tiles and states, as a share of max|v|.
 double Rounding(const Shape& shape) {
@@ -143,8 +147,11 @@ class BlockAlgorithm final : public Algorithm {
         Round(args.slots * kBlock * (mma ? kMmaSize : simt.features) * element);
     const int64_t states = Round(args.slots * args.plan.max_groups * state * element);
     const int64_t per_head = features * (mma ? 1 : 2) + 2 * states;
-    const int64_t step = std::clamp<int64_t>(kWorkspaceBytes / std::max<int64_t>(per_head, 1), 1,
-                                             part.head_end - part.head_begin);
+    int64_t step = kWorkspaceBytes / std::max<int64_t>(per_head, 1);
+    if (HasCheckpoint()) {
+      step = std::min(step, kPieceTokens / std::max<int64_t>(problem.q.size(0), 1));
+    }
+    step = std::clamp<int64_t>(step, 1, part.head_end - part.head_begin);
 
     const at::TensorOptions bytes = at::TensorOptions().device(device).dtype(at::kByte);
     const int64_t list = Round(problem.q.size(0) * problem.heads() * int64_t{sizeof(int64_t)});
@@ -187,6 +194,7 @@ class BlockAlgorithm final : public Algorithm {
       }
       const RowList doubt{args.doubt_count, args.doubt_rows};
       C10_CUDA_CHECK(LaunchExactRows(args.base, args.heads, &doubt, stream));
+      if (end < part.head_end) Checkpoint();
     }
   }
 
