@@ -36,7 +36,7 @@ struct Shape {
   FeatureRange range;
   double tolerance = 1e-5;  // error allowed, as a share of max|v|
 
-  const CostConstants* costs = &kCpuCosts;  // of the CPU's algorithms; not owned
+  const CostConstants* costs = &kCostTable;  // not owned
 };
 
 struct Estimate {

@@ -3,9 +3,11 @@
 
 namespace longwave::attention {
 
-// What the algorithms' steps take on one core of a CPU; the predicted times are linear in them.
-// bench/calibrate measures them and writes cost_table.h.
+// What the algorithms' steps take; the predicted times are linear in them. bench/calibrate measures
+// them and writes cost_table.h.
 struct CostConstants {
+  // On one core of a CPU.
+
   // direct: products of its tiles, and what comes with each row.
   double direct_ps_per_flop = 0;
   double direct_ns_per_row = 0;
@@ -14,11 +16,25 @@ struct CostConstants {
   double chunk_ps_per_flop = 0;
   double chunk_ns_per_feature = 0;
   double chunk_ps_per_byte = 0;
+  // structured in a grid: products of rows and columns of blocks.
+  double line_ps_per_flop = 0;
   // fft: transforms, counted as 5 N log2 N; the products around them, for each point of a complex
   // channel; and a head's fixed cost.
   double fft_ps_per_flop = 0;
   double fft_ps_per_point = 0;
   double fft_us_per_head = 0;
+
+  // On a CUDA device as a whole.
+
+  // direct: what a call costs beside its products, which run on Hopper's warpgroup instructions or,
+  // for grids and on other devices, on the tensor cores of all.
+  double cuda_direct_us_per_call = 0;
+  double cuda_direct_ps_per_flop = 0;
+  double cuda_direct_mma_ps_per_flop = 0;
+  // structured, low_rank: the same, on tensor cores (bfloat16) or not.
+  double cuda_structured_us_per_call = 0;
+  double cuda_structured_ps_per_flop = 0;
+  double cuda_structured_simt_ps_per_flop = 0;
 };
 
 }  // namespace longwave::attention

@@ -1,4 +1,4 @@
-// Written by bench/calibrate on AMD EPYC, 2 threads, 2026-11-24: do not edit.
+// Written by bench/calibrate: do not edit.
 #ifndef LONGWAVE_MODEL_ATTENTION_COST_TABLE_H_
 #define LONGWAVE_MODEL_ATTENTION_COST_TABLE_H_
 
@@ -6,15 +6,26 @@
 
 namespace longwave::attention {
 
-inline constexpr CostConstants kCpuCosts = {
+// Where each part was measured.
+inline constexpr char kCpuCostsFrom[] = "AMD EPYC, 2 threads, 2026-11-24";
+inline constexpr char kCudaCostsFrom[] = "NVIDIA H100 80GB HBM3, by hand, 2026-11-24";
+
+inline constexpr CostConstants kCostTable = {
     .direct_ps_per_flop = 14.2,
     .direct_ns_per_row = 547,
     .chunk_ps_per_flop = 11.3,
     .chunk_ns_per_feature = 0.338,
     .chunk_ps_per_byte = 591,
+    .line_ps_per_flop = 15,
     .fft_ps_per_flop = 61.6,
     .fft_ps_per_point = 0,
     .fft_us_per_head = 969,
+    .cuda_direct_us_per_call = 15,
+    .cuda_direct_ps_per_flop = 0.00167,
+    .cuda_direct_mma_ps_per_flop = 0.00667,
+    .cuda_structured_us_per_call = 25,
+    .cuda_structured_ps_per_flop = 0.00526,
+    .cuda_structured_simt_ps_per_flop = 0.0667,
 };
 
 }  // namespace longwave::attention

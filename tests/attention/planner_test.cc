@@ -29,6 +29,7 @@ constexpr CostConstants kCosts = {
     .chunk_ps_per_flop = 10,
     .chunk_ns_per_feature = 2,
     .chunk_ps_per_byte = 100,
+    .line_ps_per_flop = 12,
     .fft_ps_per_flop = 50,
     .fft_ps_per_point = 500,
     .fft_us_per_head = 500,

@@ -91,11 +91,13 @@ class DirectAlgorithm final : public Algorithm {
     const double flop =
         2 * n * n *
         static_cast<double>(PaddedFeatures(shape.feature_dim) + 64 * Panels(shape.value_dim));
-    const double launches = kLaunchMilliseconds / static_cast<double>(shape.units);
+    const CostConstants& costs = *shape.costs;
+    const double call = 1e-3 * costs.cuda_direct_us_per_call / static_cast<double>(shape.units);
     const auto [products, parts, error] = PrecisionOf(shape.dtype);
-    const double rate =
-        OnHopper(shape.bias->Table().grid_width) ? kFlopPerMillisecond : kFlopPerMillisecondMma;
-    return {launches + products * flop * (shape.causal ? 0.55 : 1) / rate, error,
+    const double ps_per_flop = OnHopper(shape.bias->Table().grid_width)
+                                   ? costs.cuda_direct_ps_per_flop
+                                   : costs.cuda_direct_mma_ps_per_flop;
+    return {call + 1e-9 * products * flop * (shape.causal ? 0.55 : 1) * ps_per_flop, error,
             static_cast<int64_t>(n) * parts * kPanelRowBytes *
                 (2 * Panels(shape.feature_dim) + Panels(shape.value_dim))};
   }
@@ -135,11 +137,6 @@ class DirectAlgorithm final : public Algorithm {
   }
 
  private:
-  // Measured on an H100 (bench/attention_gpu.py).
-  static constexpr double kFlopPerMillisecond = 600e9;
-  static constexpr double kFlopPerMillisecondMma = 150e9;
-  static constexpr double kLaunchMilliseconds = 0.015;
-
   static constexpr double kMaxFloatExponent = 30;
 
   struct Precision {

@@ -32,9 +32,10 @@ class BlockAlgorithm final : public Algorithm {
     const double bytes = static_cast<double>(work.workspace * sizeof(float));
     const double features =
         static_cast<double>(structure.block_count() * kChunk) * padded.features_pad;
-    const double ms = costs.chunk_ps_per_flop * 1e-9 * (work.tile_flop + work.line_flop) +
-                      costs.chunk_ns_per_feature * 1e-6 * features +
-                      costs.chunk_ps_per_byte * 1e-9 * bytes;
+    const double ms =
+        1e-9 *
+            (costs.chunk_ps_per_flop * work.tile_flop + costs.line_ps_per_flop * work.line_flop) +
+        costs.chunk_ns_per_feature * 1e-6 * features + costs.chunk_ps_per_byte * 1e-9 * bytes;
     return {ms / shape.threads, structure.ErrorBound(shape.range.spread) + RoundingByHead(shape),
             static_cast<int64_t>(bytes)};
   }

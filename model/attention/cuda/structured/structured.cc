@@ -117,8 +117,11 @@ class BlockAlgorithm final : public Algorithm {
         4 * groups * m * e + 8 * d * m;
     const bool mma = shape.dtype == at::kBFloat16 && std::max({m, d, e}) <= kMmaSize;
     const double n = static_cast<double>(shape.length);
-    const double ms = kFixedMilliseconds / static_cast<double>(shape.units) +
-                      n * flop / (mma ? kMmaFlopPerMillisecond : kSimtFlopPerMillisecond);
+    const CostConstants& costs = *shape.costs;
+    const double ms = 1e-3 * costs.cuda_structured_us_per_call / static_cast<double>(shape.units) +
+                      1e-9 * n * flop *
+                          (mma ? costs.cuda_structured_ps_per_flop
+                               : costs.cuda_structured_simt_ps_per_flop);
     const int64_t slots = (shape.length + kBlock - 1) / kBlock;
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
             slots * kBlock * static_cast<int64_t>(mma ? 2 * kMmaSize : 8 * m) +
@@ -199,11 +202,6 @@ class BlockAlgorithm final : public Algorithm {
   }
 
  private:
-  // Measured on an H100: docs/kernels.md.
-  static constexpr double kFixedMilliseconds = 0.025;
-  static constexpr double kMmaFlopPerMillisecond = 190e9;
-  static constexpr double kSimtFlopPerMillisecond = 15e9;
-
   // Pieces of the workspace begin at multiples of 256 bytes.
   static int64_t Round(int64_t size) { return (size + 255) / 256 * 256; }
 
