@@ -1,9 +1,13 @@
 # CUDA for liblongwave_cuda, where nvcc and LibTorch's CUDA headers are there.
 #
-# LONGWAVE_BUILD_CUDA: AUTO (build it where that is so), ON (fail where it is not), OFF. LONGWAVE_CUDA_ARCHITECTURES: 90a for Hopper
-# with its own instructions; 80 and 89 take the portable path of each kernel.
+# LONGWAVE_BUILD_CUDA: AUTO (build it where that is so), ON (fail where it is not), OFF. LONGWAVE_CUDA_ARCHITECTURES, or where that is
+# not given CMAKE_CUDA_ARCHITECTURES: 90a for Hopper with its own instructions; 80 and 89 take the portable path of each kernel.
 set(LONGWAVE_BUILD_CUDA "AUTO" CACHE STRING "Build the CUDA library: AUTO, ON or OFF")
-set(LONGWAVE_CUDA_ARCHITECTURES "90a" CACHE STRING "CUDA architectures, e.g. \"80;89;90a\"")
+if(CMAKE_CUDA_ARCHITECTURES)
+  set(LONGWAVE_CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}" CACHE STRING "CUDA architectures, e.g. \"80;89;90a\"")
+else()
+  set(LONGWAVE_CUDA_ARCHITECTURES "90a" CACHE STRING "CUDA architectures, e.g. \"80;89;90a\"")
+endif()
 set_property(CACHE LONGWAVE_BUILD_CUDA PROPERTY STRINGS AUTO ON OFF)
 
 set(LONGWAVE_CUDA OFF)
@@ -32,7 +36,8 @@ if(NOT LONGWAVE_CUDA)
   return()
 endif()
 
-set(CMAKE_CUDA_ARCHITECTURES "${LONGWAVE_CUDA_ARCHITECTURES}")
+# Code for sm_90 cannot be told from sm_90a's when it is loaded, and has none of the instructions that the kernels for it need.
+list(TRANSFORM LONGWAVE_CUDA_ARCHITECTURES REPLACE "^90(-[a-z]+|)$" "90a\\1" OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
 enable_language(CUDA)
 # CMake 3.25 knows no CUDA20: .cu files, and the headers that they share, are C++17.
 set(CMAKE_CUDA_STANDARD 17)
