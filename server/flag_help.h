@@ -12,7 +12,8 @@ bool AsksForHelp(int argc, char* const* argv);
 
 // A description of every flag defined in the source file `file` (the end of its path), by name,
 // each as
-//     --name (what it means); default: value;
+//     --name=default
+//         What it means, in lines of 80 columns.
 std::string FlagHelp(absl::string_view file);
 
 }  // namespace longwave

@@ -295,8 +295,12 @@ int Main() {
 int main(int argc, char** argv) {
   constexpr char kThisFile[] = "server/main.cc";
   constexpr char kUsage[] =
-      "Serves transformer encoders over gRPC, with metrics for Prometheus.\n"
-      "  longwave-server --model_repository=model/pretrained\n";
+      "Serves transformer encoders over gRPC, with metrics for Prometheus.\n\n"
+      "  longwave-server --model_repository=model/pretrained\n"
+      "  longwave-server --model_repository=models --device=cuda:0,cuda:1 --memory_budget=40GiB\n"
+      "  longwave-server --flagfile=server.flags    one flag a line\n\n"
+      "Exit codes: 0 after a signal with every request answered; 1 when it cannot start; 2 for a flag\n"
+      "out of its range; 3 when requests were dropped. Flags, with their defaults:\n";
   if (longwave::AsksForHelp(argc, argv)) {  // Abseil's own help is a failure: exit code 1
     std::cout << kUsage << "\n" << longwave::FlagHelp(kThisFile);
     return EXIT_SUCCESS;

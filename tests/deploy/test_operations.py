@@ -12,10 +12,9 @@ ABSEIL = {"flagfile", "fromenv", "tryfromenv", "undefok"}
 
 def rows(help_text):
     """The table of flags, row by row, from the text of --help."""
-    text = re.sub(r"\s+", " ", help_text)
-    for name, meaning, default in re.findall(r"--(\w+) \((.*?)\); default: (.*?);(?= |$)", text):
+    for name, shown, lines in re.findall(r"^  --(\w+)=(.*)\n((?:      .*\n)+)", help_text, re.MULTILINE):
         if name not in ABSEIL:
-            shown = default.strip('"')
+            meaning = " ".join(lines.split())
             escaped = meaning.replace("<", "&lt;")  # or Markdown takes <name> for a tag
             yield f"| `--{name}` | {f'`{shown}`' if shown else 'empty'} | {escaped} |"
 
