@@ -3,10 +3,12 @@
 
   bench/report.py attention_cpu    rewrites the part of docs/benchmarks.md between its markers, docs/images/attention_cpu.svg, and the
                                    claims in README.md (accuracy from model/pretrained/file-type/1/results.json)
+  bench/report.py attention_grid   rewrites its part of docs/benchmarks.md
   bench/report.py attention_gpu    rewrites its part of docs/benchmarks.md and docs/images/attention_gpu.svg
   bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
-  bench/report.py planner_grid     rewrites its part of docs/benchmarks.md
+  bench/report.py planner_grid     rewrites its part of docs/benchmarks.md; planner_grid_gpu likewise
   bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
+  bench/report.py serving_soak     rewrites its part of docs/benchmarks.md
   bench/report.py serving_gpu      rewrites its part of docs/benchmarks.md and docs/images/serving_gpu.svg
 
 Needs matplotlib (pip install matplotlib).
@@ -78,7 +80,7 @@ def cell(row: dict | None, base: float | None) -> str:
         return "-"
     if "refused" in row:
         return "refuses"
-    text = milliseconds(row["median_ms"])
+    text = ("~" if "extrapolated_from" in row else "") + milliseconds(row["median_ms"])
     if "algorithms" in row:
         text += " " + "+".join(row["algorithms"])
     return f"{text} ({times(row['median_ms'] / base)})" if base else text
@@ -177,34 +179,76 @@ def grid_table(data: dict) -> str:
         cells = [f"{row['pick']} {row['ratio']:.2f}" if (row := rows.get((table, n))) else "-" for n in lengths]
         lines.append(f"| {table} | " + " | ".join(cells) + " |")
     worst = max(row["ratio"] for row in data["rows"])
-    lines += ["", f"Worst: {worst:.2f}. {data['machine']['processor']}, {data['machine']['threads']} threads."]
+    machine, shape = data["machine"], data["shape"]
+    where = machine.get("gpu") or f"{machine['processor']}, {machine['threads']} threads"
+    lines += ["", f"Worst: {worst:.2f}. {where}, {shape['heads']} heads, d = m = {shape['head_dim']}, {shape['dtype']}."]
+    return "\n".join(lines)
+
+
+def squares_table(data: dict) -> str:
+    """Tables of bias and sides down, contenders across: median ms of one head and the ratio to softmax."""
+    names = ["softmax", "auto", "structured", "direct", "fft"]
+    lines = ["| table | grid | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    rows = {(row["table"], row["side"], row["contender"]): row for row in data["rows"]}
+    for table in dict.fromkeys(row["table"] for row in data["rows"]):
+        for side in sorted({row["side"] for row in data["rows"] if row["table"] == table}):
+            peers = [row["median_ms"] for (_, s, name), row in rows.items() if (s, name) == (side, "softmax") and "median_ms" in row]
+            base = min(peers) if peers else None
+            cells = [cell(rows.get((table, side, name)), base if name != "softmax" else None) for name in names]
+            lines.append(f"| {table} | {side} x {side} | " + " | ".join(cells) + " |")
+    errors = [row["error"] for row in data["rows"] if "error" in row]
+    machine, shape = data["machine"], data["shape"]
+    lines += [
+        "",
+        f"Median ms of one head (times softmax's; below 1 is faster). Largest error against float64 where it was checked: {max(errors):.1e} of max |v|. "
+        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; d = m = {shape['head_dim']}, {shape['dtype']}.",
+    ]
     return "\n".join(lines)
 
 
 def gpu_table(data: dict) -> str:
     """Batches down, contenders across; the peers without a bias are timed once and stand beside every table."""
-    peers = {(row["batch"], row["n"]): row["median_ms"] for row in data["rows"] if row["contender"] == "cudnn" and "median_ms" in row}
     lines = []
-    for table in dict.fromkeys(row["table"] for row in data["rows"]):
-        rows = [row for row in data["rows"] if row["table"] == table]
-        names = [name for name in dict.fromkeys(row["contender"] for row in rows)
-                 if any("median_ms" in row for row in rows if row["contender"] == name)]  # fmt: skip
-        lines += [f"**{table} table**, median ms (times cuDNN softmax's; below 1 is faster)", ""]
-        lines += ["| batch x n | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-        for batch, n in sorted({(row["batch"], row["n"]) for row in rows}):
-            by_name = {row["contender"]: row for row in rows if (row["batch"], row["n"]) == (batch, n) and "median_ms" in row}
-            base = peers.get((batch, n))
-            cells = [cell(by_name.get(name), base if name != "cudnn" else None) for name in names]
-            lines.append(f"| {batch} x {n:,} | " + " | ".join(cells) + " |")
-        lines.append("")
-    errors = [row["error"] for row in data["rows"] if row["contender"] in ("auto", "structured", "direct") and "error" in row]
+    for features in dict.fromkeys(row.get("features", 64) for row in data["rows"]):
+        some = [row for row in data["rows"] if row.get("features", 64) == features]
+        peers = {(row["batch"], row["n"]): row["median_ms"] for row in some if row["contender"] == "cudnn" and "median_ms" in row}
+        for table in dict.fromkeys(row["table"] for row in some):
+            rows = [row for row in some if row["table"] == table]
+            lines += [f"**{table} table**, m = {features}, median ms (times cuDNN softmax's; below 1 is faster; ~ extrapolated)", ""]
+            lines += [*gpu_rows(rows, peers), ""]
     machine, shape = data["machine"], data["shape"]
+    lines += [*gpu_errors(data["rows"]), ""]
     lines.append(
-        f"Largest error of ours against float64 where it was checked: {max(errors):.1e} of max |v|. {machine['gpu']}, torch "
-        f"{machine['torch']}, commit {data['commit']}; {shape['heads']} heads, d = {shape['head_dim']}, m = {shape['features']}, "
-        f"{shape['dtype']}, each call a CUDA graph."
+        f"{machine['gpu']}, torch {machine['torch']}, commit {data['commit']}; {shape['heads']} heads, d = {shape['head_dim']}, "
+        f"{shape['dtype']}, each call a CUDA graph where it takes less than 0.4 s."
     )
     return "\n".join(lines)
+
+
+def gpu_rows(rows: list[dict], peers: dict) -> list[str]:
+    """One table's rows; `peers`: cuDNN's time by batch and length."""
+    names = [name for name in dict.fromkeys(row["contender"] for row in rows)
+             if any("median_ms" in row for row in rows if row["contender"] == name)]  # fmt: skip
+    lines = ["| batch x n | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for batch, n in sorted({(row["batch"], row["n"]) for row in rows}):
+        by_name = {row["contender"]: row for row in rows if (row["batch"], row["n"]) == (batch, n) and "median_ms" in row}
+        base = peers.get((batch, n))
+        cells = [cell(by_name.get(name), base if name != "cudnn" else None) for name in names]
+        lines.append(f"| {batch} x {n:,} | " + " | ".join(cells) + " |")
+    refusals = {row["contender"]: row["refused"] for row in rows if "refused" in row and row["contender"] not in names}
+    return lines + [f"\n{name}: {why}" for name, why in refusals.items()]
+
+
+def gpu_errors(rows: list[dict]) -> list[str]:
+    """The largest error against float64 of every contender that computes the same function, by bias table."""
+    checked = [row for row in rows if "error" in row]
+    names, tables = ([*dict.fromkeys(row[key] for row in checked)] for key in ("contender", "table"))
+    lines = ["Largest error against float64, as a share of max |v|:", ""]
+    lines += ["| table | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for table in tables:
+        errors = {name: max((row["error"] for row in checked if (row["table"], row["contender"]) == (table, name)), default=None) for name in names}
+        lines.append(f"| {table} | " + " | ".join("-" if e is None else f"{e:.1e}" for e in errors.values()) + " |")
+    return lines
 
 
 SCENARIOS = {
@@ -256,6 +300,21 @@ def serving_table(data: dict) -> str:
     return "\n".join(lines)
 
 
+def soak_text(data: dict) -> str:
+    """What a long run at a constant load came to."""
+    run = data["runs"]["soak"]
+    row, memory = run["classes"][0], run["server_memory_bytes"]
+    capacity = data["runs"]["soak_capacity"]["classes"][0]["answered_per_s"]
+    mistakes = row["wrong"] + row["lost"] + row["duplicated"]
+    return (
+        f"{run['seconds'] / 60:.0f} minutes, {row['streams']:,} streams, {row['rate']:,.0f} requests a second, {row['rate'] / capacity:.0%} of the "
+        f"{capacity:,.0f} that a model of 2 us a token answers: {row['sent']:,} requests of 512 tokens, each answer checked, {mistakes} wrong, lost or repeated, "
+        f"{row['refused_ms']['count']} refused; p50 {duration(row['answered_ms']['p50'])}, p99 {duration(row['answered_ms']['p99'])}, p99.9 "
+        f"{duration(row['answered_ms']['p99_9'])}. The server's memory, sampled each second, stays between {memory['min'] / 2**20:.1f} and "
+        f"{memory['max'] / 2**20:.1f} MiB: within {memory['max'] / memory['min'] - 1:.1%}."
+    )
+
+
 def duration(ms: float | None) -> str:
     if ms is None:
         return "-"
@@ -288,7 +347,7 @@ GPU_SCENARIOS = {
     "bert_16k": "16,384 tokens, 4 callers",
     "bert_at_50%": "512 tokens, half of the rate of 64 callers",
     "bert_at_50%_long": "the same beside one caller of 1,048,576 tokens",
-    "bert_overload": "512 tokens, 3x the rate of 64 callers, deadline 100 ms",
+    "bert_overload": "512 tokens, 3x the rate of 64 callers, deadline 250 ms",
 }
 
 
@@ -338,27 +397,33 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_gpu", "encoder_gpu", "planner_grid", "serving", "serving_gpu"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
+    if name == "attention_grid":
+        replace_part(PAGE, name, squares_table(data))
+        return 0
     if name == "encoder_gpu":
         replace_part(PAGE, name, encoder_table(data))
         return 0
-    if name == "planner_grid":
+    if name in ("planner_grid", "planner_grid_gpu"):
         replace_part(PAGE, name, grid_table(data))
         return 0
     if name == "serving":
         serving_plot(data, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_table(data))
         return 0
+    if name == "serving_soak":
+        replace_part(PAGE, name, soak_text(data))
+        return 0
     if name == "serving_gpu":
         serving_gpu_plot(data, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_gpu_table(data))
         return 0
     if name == "attention_gpu":
-        single = {**data, "rows": [row for row in data["rows"] if row["batch"] == 1]}
+        single = {**data, "rows": [row for row in data["rows"] if row["batch"] == 1 and row.get("features", 64) == 64]}
         attention_plot(single, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, gpu_table(data))
         return 0

@@ -7,6 +7,11 @@ flight, with ragged lengths, and at three times its capacity; the same mixes thr
 server share the machine. Takes about seven minutes.
 
   bench/serving.py --build build/cpu-release --out bench/results/serving.json && bench/report.py serving
+
+--soak instead: a thousand streams at 80% of what a server around a slow model answers, for ten minutes. The model sleeps, so that the device
+is what is short, and not the cores, whatever else runs on them.
+
+  bench/serving.py --soak --build build/cpu-release --out bench/results/serving_soak.json && bench/report.py serving_soak
 """
 
 import argparse
@@ -81,6 +86,13 @@ class Bench:
             subprocess.run([*command, "--duration", str(seconds * self.scale), "--json", file.name], check=True, stdout=sys.stderr)
             self.runs[name] = json.loads(pathlib.Path(file.name).read_text())
 
+    def soak(self) -> None:
+        with self.serve(self.programs / "longwave-null-server", "--us-per-token", "2"):
+            watch = ("--watch-pid", str(self.pid))
+            # All streams at once, so that memory has been as large as it needs to be.
+            capacity = self.load("soak_capacity", "cap:concurrency=1000,rpc=stream", seconds=20)["answered_per_s"]
+            self.load("soak", f"many:rate={0.8 * capacity:.1f},streams=1000,rpc=stream", seconds=600, options=watch)
+
     def run(self) -> None:
         ids = ("--vocab-size", "1000")
         with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
@@ -112,12 +124,13 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "model/pretrained/file-type/1", help="the folder of a version")
     parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
+    parser.add_argument("--soak", action="store_true", help="ten minutes of a thousand streams, and nothing else")
     parser.add_argument("--out", help="JSON file for the results; default: print them")
     args = parser.parse_args()
     bench = Bench(args.build, args.model, args.scale)
-    bench.run()
+    bench.soak() if args.soak else bench.run()
     machine = {"processor": cpu_name(), "cores": os.cpu_count()}
-    text = json.dumps({"benchmark": "serving", "machine": machine, "scale": args.scale, "runs": bench.runs}, indent=1) + "\n"
+    text = json.dumps({"benchmark": "serving_soak" if args.soak else "serving", "machine": machine, "scale": args.scale, "runs": bench.runs}, indent=1) + "\n"
     if args.out:
         pathlib.Path(args.out).write_text(text)
     else:
