@@ -1,13 +1,6 @@
 # longwave_test(NAME SOURCES ... LINK ...): a GoogleTest program, registered with ctest as one test of that name.
 include(GoogleTest)
 
-# ThreadSanitizer has to be shown the mutexes of Abseil, which is built without it.
-if(LONGWAVE_SANITIZER STREQUAL "thread")
-  find_package(absl REQUIRED)
-  add_library(longwave_tsan_mutex OBJECT "${PROJECT_SOURCE_DIR}/tests/tsan/absl_mutex.cc")
-  target_link_libraries(longwave_tsan_mutex PUBLIC absl::synchronization absl::time ${CMAKE_DL_LIBS})
-endif()
-
 function(longwave_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -16,9 +9,7 @@ function(longwave_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock_main GTest::gtest longwave_warnings)
-  if(TARGET longwave_tsan_mutex)
-    target_link_libraries(${name} PRIVATE longwave_tsan_mutex)
-  endif()
+  longwave_sanitize(${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
 endfunction()

@@ -73,6 +73,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--us-per-token", us_per_token, "Time that a batch sleeps, per token")
       ->capture_default_str();
+  app.add_option("--workers", options.workers_per_device, "Batches at once")
+      ->capture_default_str();
   app.add_option("--max-batch-tokens", options.batching.max_batch_tokens, "Tokens of one batch")
       ->capture_default_str();
   app.add_option("--max-queue-tokens", options.batching.max_queue_tokens, "Tokens that may wait")
