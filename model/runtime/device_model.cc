@@ -108,8 +108,11 @@ absl::Status DeviceModel::RunPacked(const PackedBatch& batch, absl::Span<const R
   if (!lane.ok()) return lane.status();
   const absl::Status status = (*lane)->Run(
       batch, items,
-      options.control == nullptr ? std::function<void()>()
-                                 : [&options, this] { ContinueOrThrow(options); },
+      options.control == nullptr ? std::function<bool()>()
+                                 : [&options, this] {
+                                     ContinueOrThrow(options);
+                                     return options.control->crowded();
+                                   },
       results);
   if (absl::IsResourceExhausted(status)) {
     // Nothing of the failed run is left to the next, smaller one.

@@ -20,7 +20,7 @@ namespace {
 
 // Checkpoints that the host may be ahead of the device: enough work for the device never to wait,
 // and little for others to wait for.
-constexpr size_t kCheckpointsAhead = 2;
+constexpr size_t kCheckpointsAhead = 1;
 
 // Shapes whose graphs are kept.
 constexpr size_t kMaxGraphs = 128;
@@ -75,7 +75,7 @@ void Lane::Finish() {
 }
 
 absl::Status Lane::Run(const PackedBatch& batch, absl::Span<const RunItem> items,
-                       const std::function<void()>& checkpoint, absl::Span<RunResult> results) {
+                       const std::function<bool()>& checkpoint, absl::Span<RunResult> results) {
   // However the run ends, the device must be done with the staging memory before the next one.
   const absl::Cleanup finish = [this] { Finish(); };
   const OutputPlan plan = PlanOutputs(encoder_->config(), batch, items);
@@ -85,7 +85,7 @@ absl::Status Lane::Run(const PackedBatch& batch, absl::Span<const RunItem> items
 }
 
 absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
-                          const std::function<void()>& checkpoint) {
+                          const std::function<bool()>& checkpoint) {
   const GraphShape exact = ShapeOf(batch);
   const std::optional<GraphShape> shape =
       GraphShapeFor(exact.tokens, exact.sequences, graph_tokens_);
@@ -123,22 +123,23 @@ absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
   return absl::OkStatus();
 }
 
-absl::Status Lane::Forward(const PackedBatch& batch, const std::function<void()>& checkpoint) {
+absl::Status Lane::Forward(const PackedBatch& batch, const std::function<bool()>& checkpoint) {
   const GraphShape shape = ShapeOf(batch);
   Inputs inputs = AllocateInputs(shape);
   Upload(batch, shape, inputs);
   std::deque<std::unique_ptr<Event>> ahead;
+  bool crowded = false;
   absl::Status status;
   const attention::CheckpointScope scope(checkpoint == nullptr ? std::function<void()>() : [&] {
     absl::StatusOr<std::unique_ptr<Event>> event = stream_->Record();
     status.Update(event.status());
     if (!status.ok()) return;
     ahead.push_back(*std::move(event));
-    if (ahead.size() > kCheckpointsAhead) {
+    while (ahead.size() > (crowded ? 0 : kCheckpointsAhead)) {
       status.Update(ahead.front()->Wait());
       ahead.pop_front();
     }
-    checkpoint();
+    crowded = checkpoint();
   });
   hidden_ = encoder_->Forward(inputs.ids, {batch.lengths, inputs.offsets});
   return status;

@@ -39,10 +39,11 @@ class Lane {
 
   // Runs the batch and fills the results of its sequences; blocks until they are there.
   // `checkpoint`, when not null, is called again and again while the device works, never more than
-  // some milliseconds of work ahead of it; what it throws comes out of here once the device has
-  // stopped. Call it in inference mode. May throw c10::Error.
+  // a millisecond or two of work ahead of it, and when it last returned true, once the device is
+  // done with all that was queued. What it throws comes out of here once the device has stopped.
+  // Call it in inference mode. May throw c10::Error.
   absl::Status Run(const PackedBatch& batch, absl::Span<const RunItem> items,
-                   const std::function<void()>& checkpoint, absl::Span<RunResult> results);
+                   const std::function<bool()>& checkpoint, absl::Span<RunResult> results);
 
  private:
   // Ids and offsets on the device, with room for so many.
@@ -66,8 +67,8 @@ class Lane {
 
   // Queues everything from the ids to pooled rows.
   absl::Status Launch(const PackedBatch& batch, const OutputPlan& plan,
-                      const std::function<void()>& checkpoint);
-  absl::Status Forward(const PackedBatch& batch, const std::function<void()>& checkpoint);
+                      const std::function<bool()>& checkpoint);
+  absl::Status Forward(const PackedBatch& batch, const std::function<bool()>& checkpoint);
   absl::Status ForwardAsGraph(const PackedBatch& batch, const GraphShape& shape,
                               Captured& captured);
   Inputs AllocateInputs(const GraphShape& shape) const;

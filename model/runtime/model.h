@@ -79,6 +79,10 @@ class RunControl {
   // may call Run of any model meanwhile. False: nobody waits for the batch any more; the run is not
   // to ask again and ends soon. Must not throw.
   virtual bool Continue() = 0;
+
+  // Whether others use the device, too, or wait for it: then the run queues nothing ahead of what
+  // the device computes, so that they wait for little. Never blocks.
+  virtual bool crowded() const { return false; }
 };
 
 struct RunOptions {

@@ -72,6 +72,8 @@ class Batcher::GapControl final : public BatchControl {
     }
   }
 
+  bool crowded() const override { return batcher_->short_works_; }
+
  private:
   // Returns whether somebody still waits for the batch.
   bool AwaitResume(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(batcher_->mutex_) {

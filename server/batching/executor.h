@@ -19,6 +19,10 @@ class BatchControl {
   // call Run again before it returns, for a batch that goes first. False: nobody waits for the batch
   // any more.
   virtual bool Continue() = 0;
+
+  // Whether short work uses the device, too, or waits for it: then a batch is to queue nothing
+  // ahead of what the device computes. Never blocks.
+  virtual bool crowded() const = 0;
 };
 
 // What the cost of a batch depends on.

@@ -371,17 +371,17 @@ bool Scheduler::ShouldYield(BatchId id, absl::Time now) {
   Running& batch = running_.at(id);
   const auto w = static_cast<size_t>(batch.worker);
   if (batch.lane == Lane::kShort || workers_[w].executor->shares_device()) return false;
-  ChargeOwed(batch, now);
+  ChargeOwed(batch, now, /*most_debt=*/absl::ZeroDuration());
   if (!CanStart(batch.worker, Lanes::kShort)) return false;
   if (long_lane_owed_[w] == absl::ZeroDuration()) return true;
   batch.owed_from = now;
   return false;
 }
 
-void Scheduler::ChargeOwed(Running& batch, absl::Time now) {
+void Scheduler::ChargeOwed(Running& batch, absl::Time now, absl::Duration most_debt) {
   if (!batch.owed_from.has_value()) return;
   absl::Duration& owed = long_lane_owed_[static_cast<size_t>(batch.worker)];
-  owed = std::max(absl::ZeroDuration(), owed - (now - *batch.owed_from));
+  owed = std::max(-most_debt, owed - (now - *batch.owed_from));
   batch.owed_from.reset();
 }
 
@@ -389,12 +389,16 @@ bool Scheduler::ShouldPause(BatchId id, absl::Time now) {
   Running& batch = running_.at(id);
   const auto w = static_cast<size_t>(batch.worker);
   if (batch.lane == Lane::kShort || !workers_[w].executor->shares_device()) return false;
-  ChargeOwed(batch, now);
-  if (MayResume(id)) {
-    if (HasShortWork(batch.worker)) batch.owed_from = now;
+  // Its chunks are long beside what a short batch earns it: what one takes too much is waited for.
+  ChargeOwed(batch, now, options_.max_batch_time);
+  absl::Duration& owed = long_lane_owed_[w];
+  if (!HasShortWork(batch.worker)) {
+    owed = std::max(owed, absl::ZeroDuration());
     return false;
   }
-  return true;
+  if (!MayResume(id)) return true;
+  batch.owed_from = now;
+  return false;
 }
 
 bool Scheduler::MayResume(BatchId id) const {

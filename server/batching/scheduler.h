@@ -191,8 +191,9 @@ class Scheduler {
   bool HasShortWork(int worker) const {
     return HasBatch(worker, Lane::kShort) || CanStart(worker, Lanes::kShort);
   }
-  // Charges a long batch the time that it went on although short work waited.
-  void ChargeOwed(Running& batch, absl::Time now);
+  // Charges a long batch the time that it went on although there was short work. What it was not
+  // owed becomes its debt, up to most_debt.
+  void ChargeOwed(Running& batch, absl::Time now, absl::Duration most_debt);
   // Fill in what a batch of the lane consists of; false when nothing can start.
   bool FormNew(Running& batch, absl::Time now, std::vector<Ending>& endings);
   bool FormRetry(Running& batch, absl::Time now);
@@ -243,7 +244,7 @@ class Scheduler {
   double memory_factor_ = 1;  // on estimates, after the device ran out of memory
   std::vector<Flags> blocked_;  // by worker: memory was short when last asked for
   std::vector<Flags> claims_;   // by worker: waits for memory; each is its own claimant
-  std::vector<absl::Duration> long_lane_owed_;  // by worker
+  std::vector<absl::Duration> long_lane_owed_;  // by worker; below zero: a debt
 };
 
 }  // namespace longwave

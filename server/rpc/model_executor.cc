@@ -13,6 +13,7 @@ class ForwardingControl final : public RunControl {
  public:
   explicit ForwardingControl(BatchControl* control) : control_(control) {}
   bool Continue() override { return control_->Continue(); }
+  bool crowded() const override { return control_->crowded(); }
 
  private:
   BatchControl* const control_;

@@ -324,12 +324,20 @@ TEST_F(SchedulerTest, ALongBatchPausesForShortWorkAndIsOwedItsShare) {
   EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
   scheduler_->OnPause(outer.id, now_);
   now_ += absl::Milliseconds(3);
-  Finish();
+  Finish();  // 15 ms earn it 5 ms, but it has had 2 ms too much
+  Admit({{"c", 10}});
   EXPECT_TRUE(scheduler_->MayResume(outer.id));
+  scheduler_->OnResume(outer.id, now_);
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("c"));
+  now_ += absl::Milliseconds(3);
+  EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
+  scheduler_->OnPause(outer.id, now_);
+  EXPECT_FALSE(scheduler_->MayResume(outer.id));
+  Finish();
   scheduler_->OnResume(outer.id, now_);
   now_ += absl::Milliseconds(1);
   Finish(outer);
-  EXPECT_EQ(ended_.Await("long").timing.compute, absl::Milliseconds(10 + 12 + 1));
+  EXPECT_EQ(ended_.Await("long").timing.compute, absl::Milliseconds(10 + 12 + 3 + 1));
 }
 
 TEST_F(SchedulerTest, APausedBatchGoesOnToStopWhenNobodyWaitsForIt) {
