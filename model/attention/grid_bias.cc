@@ -114,13 +114,16 @@ std::unique_ptr<PairWeights> GridBias::Pairs(int64_t head, int64_t /*length*/) c
       table_.const_data_ptr<float>() + head * table_.size(1) * table_.size(2), height_, width_);
 }
 
-const GridStructure* GridBias::Grid(int64_t head) const {
+const PreparedGrid* GridBias::Grid(int64_t head) const {
   std::call_once(analysed_, [this] {
     const int64_t heads = table_.size(0), entries = table_.size(1) * table_.size(2);
     structures_.resize(heads);
     at::parallel_for(0, heads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t h = begin; h < end; ++h)
-        structures_[h] = AnalyzeGrid(table_.const_data_ptr<float>() + h * entries, height_, width_);
+      for (int64_t h = begin; h < end; ++h) {
+        const float* const b = table_.const_data_ptr<float>() + h * entries;
+        PreparedGrid grid{AnalyzeGrid(b, height_, width_), AnalyzeSeparable(b, height_, width_)};
+        if (grid.blocks.has_value() || grid.axes.has_value()) structures_[h] = std::move(grid);
+      }
     });
   });
   return structures_[head].has_value() ? &*structures_[head] : nullptr;

@@ -11,7 +11,7 @@
 
 #include "model/attention/device_cache.h"
 #include "model/attention/position_bias.h"
-#include "model/attention/structured/grid_structure.h"
+#include "model/attention/structured/prepared_grid.h"
 
 namespace longwave::attention {
 
@@ -29,7 +29,7 @@ class GridBias final : public PositionBias {
   BiasTable Table() const override { return {table_, width_}; }
   DeviceCache& device_cache() const override { return device_cache_; }
   const PreparedHead* Structure(int64_t, bool) const override { return nullptr; }
-  const GridStructure* Grid(int64_t head) const override;
+  const PreparedGrid* Grid(int64_t head) const override;
 
  private:
   // float32 [heads, 2 height - 1, 2 width - 1]: exactly the distances of this grid.
@@ -38,7 +38,7 @@ class GridBias final : public PositionBias {
   int64_t width_;
   mutable DeviceCache device_cache_;
   mutable std::once_flag analysed_;
-  mutable std::vector<std::optional<GridStructure>> structures_;  // by head
+  mutable std::vector<std::optional<PreparedGrid>> structures_;  // by head
 };
 
 }  // namespace longwave::attention

@@ -12,7 +12,7 @@ namespace longwave::attention {
 
 class Convolution;
 class DeviceCache;
-struct GridStructure;
+struct PreparedGrid;
 class PreparedHead;
 
 // exp(b - shift) by distance, in whatever order the PairWeights that made it wants.
@@ -98,8 +98,8 @@ class PositionBias {
   // nullptr where there is none.
   virtual const PreparedHead* Structure(int64_t head, bool smooth) const = 0;
 
-  // The same of a grid's table, in blocks; nullptr where there is none.
-  virtual const GridStructure* Grid(int64_t /*head*/) const { return nullptr; }
+  // The same of a grid's table.
+  virtual const PreparedGrid* Grid(int64_t /*head*/) const { return nullptr; }
 };
 
 // exp(b - shift) in float32, 0 instead of a denormal number: those are slow and count for nothing.

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "model/attention/algorithm.h"
-#include "model/attention/structured/block_algorithm.h"
+#include "model/attention/structured/grid_algorithm.h"
 #include "model/attention/structured/solve_heads.h"
 #include "model/attention/structured/table_structures.h"
 
@@ -92,7 +92,7 @@ class StructuredAlgorithm final : public Algorithm {
 
  private:
   const Algorithm& For(const PositionBias& bias) const {
-    return bias.Table().grid_width > 0 ? BlockStructured() : rows_;
+    return bias.Table().grid_width > 0 ? GridStructured() : rows_;
   }
 
   const ChunkedAlgorithm rows_{/*smooth=*/false};

@@ -1,0 +1,123 @@
+#include "model/attention/structured/grid_algorithm.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "model/attention/structured/block_attention.h"
+#include "model/attention/structured/prepared_grid.h"
+#include "model/attention/structured/separable_attention.h"
+#include "model/attention/structured/solve_heads.h"
+
+namespace longwave::attention {
+namespace {
+
+// One of the ways to compute a head by its structure.
+struct Way {
+  const GridStructure* blocks = nullptr;
+  const SeparableStructure* axes = nullptr;  // where blocks is null
+  Estimate estimate;
+};
+
+double Milliseconds(const Shape& shape, double tile_flop, double line_flop, std::size_t floats) {
+  const CostConstants& costs = *shape.costs;
+  const double features =
+      static_cast<double>(shape.length) * static_cast<double>(PaddedShape(shape).features_pad);
+  const double ms =
+      1e-9 * (costs.chunk_ps_per_flop * tile_flop + costs.line_ps_per_flop * line_flop) +
+      costs.chunk_ns_per_feature * 1e-6 * features +
+      costs.chunk_ps_per_byte * 1e-9 * static_cast<double>(floats * sizeof(float));
+  return ms / shape.threads;
+}
+
+Way WayOf(const Shape& shape, const GridStructure& blocks) {
+  const BlockWork work = WorkOf(PaddedShape(shape), blocks);
+  return {&blocks,
+          nullptr,
+          {Milliseconds(shape, work.tile_flop, work.line_flop, work.workspace),
+           blocks.ErrorBound(shape.range.spread) + RoundingByHead(shape),
+           static_cast<int64_t>(work.workspace * sizeof(float))}};
+}
+
+Way WayOf(const Shape& shape, const SeparableStructure& axes) {
+  const ChunkShape padded = PaddedShape(shape);
+  const std::size_t floats = SeparableFloats(padded, axes);
+  return {nullptr,
+          &axes,
+          {Milliseconds(shape, SeparableFlop(padded, axes), 0, floats),
+           axes.ErrorBound(shape.range.spread) + RoundingByHead(shape),
+           static_cast<int64_t>(floats * sizeof(float))}};
+}
+
+// The faster of those within the tolerance, or, if none is, the one that errs least.
+std::optional<Way> Choose(const Shape& shape) {
+  const PreparedGrid* const grid = shape.bias->Grid(shape.head);
+  if (grid == nullptr) return std::nullopt;
+  std::optional<Way> best;
+  const auto consider = [&](const Way& way) {
+    const auto good = [&](const Way& w) { return w.estimate.error_bound <= shape.tolerance; };
+    const bool better =
+        !best.has_value() ||
+        (good(way) != good(*best) ? good(way)
+                                  : way.estimate.milliseconds < best->estimate.milliseconds);
+    if (better) best = way;
+  };
+  if (grid->blocks.has_value()) consider(WayOf(shape, *grid->blocks));
+  if (grid->axes.has_value()) consider(WayOf(shape, *grid->axes));
+  return best;
+}
+
+class GridAlgorithm final : public Algorithm {
+ public:
+  std::string_view name() const override { return "structured"; }
+
+  bool Serves(FeatureMap map) const override { return map == FeatureMap::kPrf; }
+
+  std::optional<std::string> WhyNot(const Shape& shape) const override {
+    if (const std::optional<std::string> why = WhyNotByHead(shape)) return why;
+    const std::optional<Way> way = Choose(shape);
+    if (!way.has_value()) return "finds no structure";
+    const double bound = way->estimate.error_bound;
+    if (!(bound <= shape.tolerance)) return "has an error bound of " + std::to_string(bound);
+    return std::nullopt;
+  }
+
+  Estimate Predict(const Shape& shape) const override { return Choose(shape)->estimate; }
+
+  void Run(const Part& part, OnDoubt on_doubt) const override {
+    const Problem& problem = *part.problem;
+    Shape base;
+    base.dim = problem.q.size(2);
+    base.feature_dim = problem.feature_dim();
+    base.value_dim = problem.v.size(2);
+    base.threads = at::get_num_threads();
+    base.bias = problem.bias;
+    base.range =
+        FeatureRange::Of(problem.projection, problem.features.normalize, problem.features.scale);
+    base.tolerance = problem.tolerance;
+    SolveHeads(
+        part, on_doubt, name(),
+        [&](const ChunkShape& padded, float scale, const PaddedProjection& projection, int64_t head,
+            const HeadInput& input, Threading threading, Workspace& workspace) {
+          Shape shape = base;
+          shape.length = input.tokens;
+          shape.head = head;
+          const Way way = *Choose(shape);
+          return way.blocks != nullptr ? BlockAttention(padded, scale, projection, *way.blocks,
+                                                        input, threading, workspace)
+                                       : SeparableAttention(padded, scale, projection, *way.axes,
+                                                            input, threading, workspace);
+        });
+  }
+};
+
+}  // namespace
+
+const Algorithm& GridStructured() {
+  static const GridAlgorithm algorithm;
+  return algorithm;
+}
+
+}  // namespace longwave::attention
