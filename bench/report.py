@@ -342,6 +342,7 @@ GPU_SCENARIOS = {
     "null_1": "model that computes nothing, 1 caller",
     "null_16": "model that computes nothing, 16 callers",
     "bert_1": "512 tokens, 1 caller",
+    "bert_1_spin": "the same, the caller spins while it waits",
     "bert_64": "512 tokens, 64 callers",
     "bert_ragged": "64 to 4096 tokens, 32 callers",
     "bert_16k": "16,384 tokens, 4 callers",
@@ -364,7 +365,10 @@ def serving_gpu_table(data: dict) -> str:
         "",
         f"- Tokens a second against `model/runtime` driven directly: {ratio['bert_64']:.0%} at 512 tokens, {ratio['bert_ragged']:.0%} with ragged lengths. "
         f"Batches of {runs['bert_64']['batches']['mean_tokens']:,.0f} and {runs['bert_ragged']['batches']['mean_tokens']:,.0f} tokens in the mean; {padded:.0f} tokens of padding.",
-        f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without.",
+        f"- Ragged requests had {first['bert_ragged']['tokens_per_s'] / first['bert_ragged']['answered_per_s']:.0f} tokens in the mean: "
+        f"{first['bert_ragged']['tokens_per_s'] / 965:,.0f}/s of the distribution's 965.",
+        f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without "
+        f"(p99 of the runs: {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%']['p99_ms_of_runs'])} ms, with it {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%_long']['p99_ms_of_runs'])} ms).",
         f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.",
         "",
         f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share.",

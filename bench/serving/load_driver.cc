@@ -229,7 +229,15 @@ void LoadDriver::SendOpenLoops() {
 void LoadDriver::Receive(grpc::CompletionQueue& queue) {
   void* tag = nullptr;
   bool ok = false;
-  while (queue.Next(&tag, &ok)) {
+  const auto next = [&] {
+    if (!options_.spin) return queue.Next(&tag, &ok);
+    grpc::CompletionQueue::NextStatus status;
+    do {
+      status = queue.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+    } while (status == grpc::CompletionQueue::TIMEOUT);
+    return status == grpc::CompletionQueue::GOT_EVENT;
+  };
+  while (next()) {
     LoadCall* const call = static_cast<LoadCall*>(tag);
     if (!call->OnEvent(ok)) continue;
     OnEnded(*call);

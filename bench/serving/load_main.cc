@@ -64,6 +64,7 @@ int Main(int argc, char** argv) {
   app.add_option("--warmup", warmup, "Seconds before them that are not")->capture_default_str();
   app.add_option("--connections", options.connections, "Connections")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads that receive")->capture_default_str();
+  app.add_flag("--spin", options.spin, "Receive without sleeping: wake-ups are not measured");
   app.add_option("--vocab-size", options.vocab_size, "Ids are below this; 0: asks the server")
       ->capture_default_str();
   app.add_option("--tolerance", options.tolerance,
