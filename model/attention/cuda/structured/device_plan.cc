@@ -141,9 +141,13 @@ DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
     if (const PreparedHead* const prepared = bias.Structure(head, smooth); prepared != nullptr) {
       const BlockStructure structure(prepared->structure());
       offsets.insert(offsets.end(), structure.direct.begin(), structure.direct.end());
+      if (!structure.direct.empty()) plan.last_offset = structure.direct.back();
+      view_.constant &= structure.windows.empty();
+      for (const StateGroup& group : structure.groups) view_.constant &= group.exponential == 0;
       const auto tiles = static_cast<int32_t>(structure.direct.size());
-      view_.neighbours &= tiles <= kMaxSpan &&
-                          (tiles == 0 || structure.direct.back() - structure.direct.front() < tiles);
+      view_.neighbours &=
+          tiles <= kMaxSpan &&
+          (tiles == 0 || structure.direct.back() - structure.direct.front() < tiles);
       groups.insert(groups.end(), structure.groups.begin(), structure.groups.end());
       windows.insert(windows.end(), structure.windows.begin(), structure.windows.end());
       const float* const b = table.values.const_data_ptr<float>() + head * width + edge;

@@ -11,9 +11,9 @@
 // accelerator, and the share of the work that a thread block walks through.
 namespace longwave::attention::cuda {
 
-inline constexpr int kGroupRows = 64;             // of a warpgroup's products
-inline constexpr int kRegisters = kMmaSize / 2;   // of a 64 x 64 product, by thread
-inline constexpr int kRowBytes = kMmaSize * 2;    // of a tile
+inline constexpr int kGroupRows = 64;            // of a warpgroup's products
+inline constexpr int kRegisters = kMmaSize / 2;  // of a 64 x 64 product, by thread
+inline constexpr int kRowBytes = kMmaSize * 2;   // of a tile
 inline constexpr int kTileBytes = kBlock * kRowBytes;
 inline constexpr int kStateBytes = kMmaSize * kRowBytes;  // of a state without its totals
 inline constexpr float kLog2E = 1.4426950408889634F;
@@ -183,10 +183,11 @@ __device__ inline void LoadTokens(bf16* tile, const CUtensorMap* map, int head, 
 }
 
 // Begins to copy contiguous bytes from shared to device memory, as one group of the thread.
-__device__ inline void StoreBulk(void* to, const void* from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
-               "r"(hopper::SharedAddress(from)), "r"(bytes)
-               : "memory");
+__device__ inline void StoreBulk(void* to, const void* from, uint32_t bytes, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, %3;" ::"l"(to),
+      "r"(hopper::SharedAddress(from)), "r"(bytes), "l"(policy)
+      : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 // Until the thread's bulk copies have read shared memory.
@@ -194,9 +195,7 @@ __device__ inline void WaitForReads() {
   asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 // Until they are done.
-__device__ inline void WaitForStores() {
-  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
-}
+__device__ inline void WaitForStores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 __device__ inline float Exp2(float x) {
   float y;
@@ -248,6 +247,87 @@ __device__ inline void LogFeatures64(const bf16* tile, int first, uint64_t high,
   }
   hopper::WgmmaWait<0>();
   hopper::Hold(log);
+}
+
+using Fragments = uint32_t[kMmaSize / 16][4];  // 64 rows of phi, by thread
+
+// phi of 64 queries, each row divided by its largest, as left operands; arguments as those of
+// LogFeatures64. Features beyond the last one are not 0: they meet zeros.
+template <typename Loaded>
+__device__ inline void QueryFeatures64(const AttentionArgs& args, const bf16* queries, int first,
+                                       uint64_t high, uint64_t low, Fragments& phi,
+                                       const Loaded& loaded) {
+  float log[kRegisters], square[2];
+  LogFeatures64(queries, first, high, low, log, square, loaded);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float factor = FastTokenFactor(args, square[half]) * kLog2E;
+    float largest = -INFINITY;
+#pragma unroll
+    for (int f = 0; f < kPieces; ++f) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float& x = log[4 * f + 2 * half + c];
+        x *= factor;
+        largest = fmaxf(largest, x);
+      }
+    }
+    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 2));
+#pragma unroll
+    for (int f = 0; f < kPieces; ++f) {
+      phi[f / 2][f % 2 * 2 + half] = PackBf16(Exp2(log[4 * f + 2 * half] - largest),
+                                              Exp2(log[4 * f + 2 * half + 1] - largest));
+    }
+  }
+}
+
+// Divides, marks rows in doubt and writes this thread's part of the rows `row` and `row` + 8.
+template <int kSums>
+__device__ inline void WriteRows(const StructuredArgs& args, const BlockPosition& position,
+                                 int head, bool too_long, int row, const float (&sums)[kSums],
+                                 const float (&denominators)[2]) {
+  const AttentionArgs& base = args.base;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const bool odd = lane % 2 == 1;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float denominator = denominators[half];
+    const float inverse = __fdividef(1, denominator);
+    const int r = row + 8 * half;
+    const bool exists = r < position.rows;
+    bf16* const out = static_cast<bf16*>(base.out.data) +
+                      static_cast<int64_t>(position.first + r) * base.out.token_stride +
+                      head * base.out.head_stride;
+#pragma unroll
+    for (int e = 0; e < kPieces; e += 2) {
+      // Neighbouring lanes swap, so that each writes 8 bytes and four of them a sector.
+      const auto pair = [&](int piece) {
+        return PackBf16(sums[4 * piece + 2 * half] * inverse,
+                        sums[4 * piece + 2 * half + 1] * inverse);
+      };
+      const uint32_t first = pair(e), second = pair(e + 1);
+      const uint32_t other = __shfl_xor_sync(~0U, odd ? first : second, 1);
+      const int column = (e + odd) * 8 + lane % 4 / 2 * 4;
+      if (exists && column < base.value_dim) {
+        __stcs(reinterpret_cast<uint2*>(out + column),
+               odd ? make_uint2(other, second) : make_uint2(first, other));
+      }
+    }
+    if (lane % 4 == 0 && exists &&
+        (too_long || !Trusted(denominator, position.length, base.features))) {
+      MarkDoubt(args, position.first + r, head);
+    }
+  }
+}
+
+// Whether a group has anything to give to a block.
+__device__ inline bool Reaches(const HeadPlan& plan, const StateGroup& group,
+                               const BlockPosition& position) {
+  const int b = position.index;
+  return (group.left_nearest > 0 && b >= group.left_nearest) ||
+         (group.right_nearest > 0 && b + group.right_nearest < position.blocks) ||
+         (!group.exponential && plan.window_end > plan.window_begin);
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL

@@ -35,7 +35,7 @@ constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 // By one thread.
 __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Walk& walk,
                      Shared& shared) {
-  const uint64_t once = EvictFirst(), again = EvictLast();
+  const uint64_t once = EvictFirst();
   int block = 0;
   const auto take = [&] {
     const int s = block % kStages;
@@ -50,7 +50,7 @@ __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Wa
     shared.blocks[s] = {slot, position.rows};
     shared.full[s].ArriveAndExpect(2 * kTileBytes);
     LoadTokens(shared.stages[s].keys, &maps.k, walk.head, position.first, &shared.full[s], once);
-    LoadTokens(shared.stages[s].values, &maps.v, walk.head, position.first, &shared.full[s], again);
+    LoadTokens(shared.stages[s].values, &maps.v, walk.head, position.first, &shared.full[s], once);
   }
   for (int group = 0; group < kGroups; ++group) {
     const int s = take();
@@ -59,11 +59,11 @@ __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Wa
   }
 }
 
-using Fragments = uint32_t[kMmaSize / 8][2];  // phi of rows lane / 4 and lane / 4 + 8
+using KeyFeatures = uint32_t[kMmaSize / 8][2];  // phi of rows lane / 4 and lane / 4 + 8
 
 // phi of 64 rows from `half` * 64 on, in place of the keys.
 __device__ void Features(const AttentionArgs& args, int rows, int half, uint64_t high, uint64_t low,
-                         bf16* tile, Fragments& phi) {
+                         bf16* tile, KeyFeatures& phi) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int first = half * kGroupRows + static_cast<int>(threadIdx.x) % 128 / 32 * 16;
   float log[kRegisters], square[2];
@@ -95,7 +95,7 @@ __device__ void Features(const AttentionArgs& args, int rows, int half, uint64_t
 }
 
 // The rows of a warp that begin at `first`.
-__device__ void WriteFeatures(const Fragments& phi, int first, bf16* tile) {
+__device__ void WriteFeatures(const KeyFeatures& phi, int first, bf16* tile) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int f = 0; f < kPieces; f += 2) {
@@ -140,8 +140,8 @@ __device__ void State(const Stage& stage, const bf16* ones, bf16* state) {
 }
 
 // phi times the decays of an exponential group.
-__device__ void Decay(const float* decay, bool mirrored, int first, const Fragments& phi,
-                      Fragments& decayed) {
+__device__ void Decay(const float* decay, bool mirrored, int first, const KeyFeatures& phi,
+                      KeyFeatures& decayed) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -161,6 +161,7 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool leader = threadIdx.x % 128 == 0;
   const HeadPlan plan = args.plan.heads[walk.head];
+  const uint64_t again = EvictLast();
   const uint64_t high = hopper::Descriptor(hopper::SharedAddress(shared.w_high));
   const uint64_t low = hopper::Descriptor(hopper::SharedAddress(shared.w_low));
   for (int block = group;; block += kGroups) {
@@ -169,7 +170,7 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
     shared.full[s].Wait(block / kStages & 1);
     const int slot = shared.blocks[s].slot, rows = shared.blocks[s].rows;
     if (slot < 0) break;
-    Fragments phi[2];
+    KeyFeatures phi[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       Features(args.base, rows, half, high, low, stage.keys, phi[half]);
@@ -186,7 +187,7 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
     const int64_t place = static_cast<int64_t>(walk.local_head) * args.slots + slot;
     if (leader) {
       StoreBulk(static_cast<bf16*>(args.features_k) + place * kBlock * kMmaSize, stage.keys,
-                kTileBytes);
+                kTileBytes, again);
     }
     for (int g = plan.group_begin; g < plan.group_end; ++g) {
       const StateGroup& state_group = args.plan.groups[g];
@@ -196,7 +197,7 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int first = half * kGroupRows + warp * 16;
-          Fragments decayed;
+          KeyFeatures decayed;
           Decay(args.plan.decays + g * kBlock, state_group.left_nearest > 0, first, phi[half],
                 decayed);
           WriteFeatures(decayed, first, stage.keys);
@@ -244,13 +245,14 @@ __device__ void Solve(const StructuredArgs& args, const TokenMaps& maps, Shared&
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
 __global__ void __launch_bounds__(kThreads, 1)
-    HopperKeys(const __grid_constant__ StructuredArgs args, const __grid_constant__ TokenMaps maps) {
+    HopperKeys(const __grid_constant__ StructuredArgs args,
+               const __grid_constant__ TokenMaps maps) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(16) unsigned char storage[];
   LaunchDependents();
-  Solve(args, maps,
-        *reinterpret_cast<Shared*>(storage +
-                                   (1024 - hopper::SharedAddress(storage) % 1024) % 1024));
+  Solve(
+      args, maps,
+      *reinterpret_cast<Shared*>(storage + (1024 - hopper::SharedAddress(storage) % 1024) % 1024));
 #endif
 }
 
@@ -270,8 +272,8 @@ cudaError_t LaunchHopperKeys(const StructuredArgs& args, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   error = MapTokens(base.v, args.heads, base.sequences.tokens, base.value_dim, kBlock, &maps.v);
   if (error != cudaSuccess) return error;
-  error = cudaFuncSetAttribute(HopperKeys, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               kSharedBytes);
+  error =
+      cudaFuncSetAttribute(HopperKeys, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
   int device = 0, multiprocessors = 0;
   error = cudaGetDevice(&device);

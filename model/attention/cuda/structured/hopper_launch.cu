@@ -5,8 +5,8 @@
 
 namespace longwave::attention::cuda {
 
-cudaError_t MapTokens(const TokenView& view, int heads, int64_t tokens, int columns,
-                      int rows, CUtensorMap* map) {
+cudaError_t MapTokens(const TokenView& view, int heads, int64_t tokens, int columns, int rows,
+                      CUtensorMap* map) {
   using Encode = decltype(&cuTensorMapEncodeTiled);
   static const Encode kEncode = [] {
     void* found = nullptr;
@@ -25,10 +25,10 @@ cudaError_t MapTokens(const TokenView& view, int heads, int64_t tokens, int colu
                                 kElement * static_cast<cuuint64_t>(view.token_stride)};
   const cuuint32_t box[] = {kMmaSize, 1, static_cast<cuuint32_t>(rows)};
   const cuuint32_t steps[] = {1, 1, 1};
-  const CUresult result = kEncode(
-      map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, view.data, sizes, strides, box, steps,
-      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      kEncode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, view.data, sizes, strides, box, steps,
+              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+              CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorNotSupported;
 }
 

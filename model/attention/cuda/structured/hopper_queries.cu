@@ -1,23 +1,18 @@
-// The outputs of blocks of queries by the instructions of sm_90a: what mma_queries.cu computes,
-// with wgmma and its operands straight from shared memory. A warpgroup holds 64 rows in registers.
-// A thread block stays and takes one block of queries after the other; while it computes, the next
-// tiles, queries and states are on their way. Two of them share a multiprocessor, so that one's
-// weights hide behind the other's products.
+// The outputs of blocks of queries with any direct tiles by the instructions of sm_90a: what
+// mma_queries.cu computes, with wgmma and its operands straight from shared memory. A warpgroup
+// holds 64 rows in registers. A thread block stays and takes one block of queries after the other;
+// while it computes, the next tiles, queries and states are on their way. Two of them share a
+// multiprocessor, so that one's weights hide behind the other's products.
 #include <algorithm>
 
-#include "model/attention/cuda/direct_hopper.cuh"
-#include "model/attention/cuda/structured/tiles.cuh"
+#include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
 namespace {
 
-constexpr int kGroupRows = 64;
 constexpr int kThreads = kBlock / kGroupRows * 128;
 constexpr int kKeys = 64;  // of a product; two to a tile
 constexpr int kStages = 2;
-constexpr int kTileBytes = kBlock * kMmaSize * 2;
-constexpr int kRegisters = kMmaSize / 2;  // of a 64 x 64 product, by thread
-constexpr int kRowBytes = 128;
 
 // The weights are there twice, once moved by one, so that any two neighbours are one aligned load;
 // 16 banks apart, so that the threads of both kinds do not meet.
@@ -74,63 +69,11 @@ using hopper::WgmmaCommit;
 using hopper::WgmmaFence;
 using hopper::WgmmaWait;
 
-#define LONGWAVE_F4(i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
-#define LONGWAVE_D32                                                                \
-  LONGWAVE_F4(0), LONGWAVE_F4(4), LONGWAVE_F4(8), LONGWAVE_F4(12), LONGWAVE_F4(16), \
-      LONGWAVE_F4(20), LONGWAVE_F4(24), LONGWAVE_F4(28)
-#define LONGWAVE_D32_NAMES                                  \
-  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
-  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}"
-
-// d (+)= a b^T: a 64 x 16 and b 64 x 16, both with k contiguous in shared memory. Thread t of the
-// warpgroup holds of rows 16 (t / 32) + t % 32 / 4 + {0, 8} and columns 8 g + 2 (t % 4) + {0, 1}
-// the numbers d[4 g + {0, 1}] and d[4 g + {2, 3}].
-__device__ inline void MultiplyShared(float (&d)[kRegisters], uint64_t a, uint64_t b,
-                                      bool accumulate) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " LONGWAVE_D32_NAMES
-      ", %32, %33, p, 1, 1, 0, 0;\n"
-      "}"
-      : LONGWAVE_D32
-      : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
-}
-
-// The same with a in registers and b 64 x 16 with k contiguous (kColumns false) or 16 x 64 with n
-// contiguous.
-template <bool kColumns>
-__device__ inline void MultiplyRegisters(float (&d)[kRegisters], const uint32_t (&a)[4], uint64_t b,
-                                         bool accumulate) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " LONGWAVE_D32_NAMES
-      ", {%32,%33,%34,%35}, %36, p, 1, 1, %38;\n"
-      "}"
-      : LONGWAVE_D32
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate)),
-        "n"(kColumns ? 1 : 0));
-}
-
-#undef LONGWAVE_D32_NAMES
-#undef LONGWAVE_D32
-#undef LONGWAVE_F4
-
-// Lets wgmma see what this thread has written to shared memory, or copied there.
-__device__ inline void FenceShared() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 __device__ inline void CopyAsync4(void* to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
                    static_cast<uint32_t>(__cvta_generic_to_shared(to))),
                "l"(from));
 }
-
-using Fragments = uint32_t[kMmaSize / 16][4];
 
 __device__ int OffsetOf(const StructuredArgs& args, const Head& head, int tile) {
   const int known = tile - head.plan.direct_begin;
@@ -175,60 +118,10 @@ __device__ void LoadQueries(const StructuredArgs& args, const Item& item, Shared
 }
 
 // phi of the warpgroup's queries, each row divided by its largest, as left operands.
-__device__ void QueryFeatures(const AttentionArgs& args, const Shared& shared, int row,
-                              Fragments& phi) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bf16* const queries = shared.queries;
-  const uint64_t rows = Descriptor(SharedAddress(queries)) +
-                        static_cast<int>(threadIdx.x) / 128 * (kGroupRows * kRowBytes / 16);
-  const uint64_t high = Descriptor(SharedAddress(shared.w_high));
-  const uint64_t low = Descriptor(SharedAddress(shared.w_low));
-  float log[kRegisters];
-  WgmmaFence();
-#pragma unroll
-  for (int k = 0; k < kMmaSize / 16; ++k) {
-    // 16 elements are 32 bytes of a row; descriptors count in 16.
-    MultiplyShared(log, rows + 2 * k, high + 2 * k, k > 0);
-    MultiplyShared(log, rows + 2 * k, low + 2 * k, true);
-  }
-  WgmmaCommit();
-  float factor[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float square = 0;
-#pragma unroll
-    for (int piece = 0; piece < kPieces; ++piece) {
-      const float2 pair = UnpackBf16(*reinterpret_cast<const uint32_t*>(
-          queries + PieceOf(row + 8 * half, piece) + lane % 4 * 2));
-      square += pair.x * pair.x + pair.y * pair.y;
-    }
-    square += __shfl_xor_sync(~0U, square, 1);
-    square += __shfl_xor_sync(~0U, square, 2);
-    factor[half] = TokenFactor(args, square);
-  }
-  WgmmaWait<0>();
-  Hold(log);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float largest = -INFINITY;
-#pragma unroll
-    for (int f = 0; f < kPieces; ++f) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float& x = log[4 * f + 2 * half + c];
-        // Beyond the features: exp gives 0.
-        x = f * 8 + lane % 4 * 2 + c < args.features ? x * factor[half] : -INFINITY;
-        largest = fmaxf(largest, x);
-      }
-    }
-    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 2));
-#pragma unroll
-    for (int f = 0; f < kPieces; ++f) {
-      phi[f / 2][f % 2 * 2 + half] = PackBf16(__expf(log[4 * f + 2 * half] - largest),
-                                              __expf(log[4 * f + 2 * half + 1] - largest));
-    }
-  }
+__device__ void QueryFeatures(const AttentionArgs& args, const Shared& shared, Fragments& phi) {
+  const int first = static_cast<int>(threadIdx.x) / 32 * 16;
+  QueryFeatures64(args, shared.queries, first, Descriptor(SharedAddress(shared.w_high)),
+                  Descriptor(SharedAddress(shared.w_low)), phi, [] {});
 }
 
 // Adds factor[row] phi(q) state; denominators as the parts that the lane has seen.
@@ -240,7 +133,7 @@ __device__ void AddFar(const bf16* state, const float (&factor)[2], const Fragme
   WgmmaFence();
 #pragma unroll
   for (int k = 0; k < kMmaSize / 16; ++k) {
-    MultiplyRegisters<true>(product, phi[k], columns + k * (16 * kRowBytes / 16), k > 0);
+    Multiply<true>(product, phi[k], columns + k * (16 * kRowBytes / 16), k > 0);
   }
   WgmmaCommit();
   float totals[2] = {0, 0};
@@ -278,8 +171,7 @@ __device__ void AddTile(const Stage& stage, const float* weights, int parts, con
     WgmmaFence();
 #pragma unroll
     for (int k = 0; k < kMmaSize / 16; ++k) {
-      MultiplyRegisters<false>(scores, phi[k], keys + part * (kKeys * kRowBytes / 16) + 2 * k,
-                               k > 0);
+      Multiply<false>(scores, phi[k], keys + part * (kKeys * kRowBytes / 16) + 2 * k, k > 0);
     }
     WgmmaCommit();
     WgmmaWait<0>();
@@ -303,60 +195,12 @@ __device__ void AddTile(const Stage& stage, const float* weights, int parts, con
     WgmmaFence();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      MultiplyRegisters<true>(sums, weighted[k],
-                              values + (part * kKeys + k * 16) * (kRowBytes / 16), true);
+      Multiply<true>(sums, weighted[k], values + (part * kKeys + k * 16) * (kRowBytes / 16), true);
     }
     WgmmaCommit();
   }
   WgmmaWait<0>();
   Hold(sums);
-}
-
-// Divides, marks rows in doubt and writes the rows.
-__device__ void Write(const StructuredArgs& args, const Item& item, int head, bool too_long,
-                      int row, const float (&sums)[kRegisters], const float (&denominators)[2]) {
-  const AttentionArgs& base = args.base;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool odd = lane % 2 == 1;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float denominator = denominators[half];
-    denominator += __shfl_xor_sync(~0U, denominator, 1);
-    denominator += __shfl_xor_sync(~0U, denominator, 2);
-    const float inverse = 1 / denominator;
-    const int r = row + 8 * half;
-    const bool exists = r < item.position.rows;
-    bf16* const out = static_cast<bf16*>(base.out.data) +
-                      static_cast<int64_t>(item.position.first + r) * base.out.token_stride +
-                      head * base.out.head_stride;
-#pragma unroll
-    for (int e = 0; e < kPieces; e += 2) {
-      // Neighbouring lanes swap, so that each writes 8 bytes and four of them a sector.
-      const auto pair = [&](int piece) {
-        return PackBf16(sums[4 * piece + 2 * half] * inverse,
-                        sums[4 * piece + 2 * half + 1] * inverse);
-      };
-      const uint32_t first = pair(e), second = pair(e + 1);
-      const uint32_t other = __shfl_xor_sync(~0U, odd ? first : second, 1);
-      const int column = (e + odd) * 8 + lane % 4 / 2 * 4;
-      if (exists && column < base.value_dim) {
-        *reinterpret_cast<uint2*>(out + column) =
-            odd ? make_uint2(other, second) : make_uint2(first, other);
-      }
-    }
-    if (lane % 4 == 0 && exists &&
-        (too_long || !Trusted(denominator, item.position.length, base.features))) {
-      MarkDoubt(args, item.position.first + r, head);
-    }
-  }
-}
-
-// Whether a group has anything to give to an item.
-__device__ bool Reaches(const HeadPlan& plan, const StateGroup& group, const Item& item) {
-  const int b = item.position.index;
-  return (group.left_nearest > 0 && b >= group.left_nearest) ||
-         (group.right_nearest > 0 && b + group.right_nearest < item.position.blocks) ||
-         (!group.exponential && plan.window_end > plan.window_begin);
 }
 
 // Adds the far field of an item. Leaves the state's memory in use.
@@ -368,7 +212,7 @@ __device__ void AddFarField(const StructuredArgs& args, const Item& item, int ro
     const int known = g - plan.group_begin;
     const StateGroup& group =
         known < kKnownGroups ? shared.head.groups[known] : args.plan.groups[g];
-    if (!Reaches(plan, group, item)) continue;
+    if (!Reaches(plan, group, item.position)) continue;
     if (known > 0) {
       __syncthreads();
       LoadState(args, item, g, shared);
@@ -495,7 +339,7 @@ __device__ void Solve(const StructuredArgs& args, Shared& shared) {
                shared.items[(i + kItems - 1) % kItems]);
     }
     Fragments phi;
-    QueryFeatures(args.base, shared, row, phi);
+    QueryFeatures(args.base, shared, phi);
     float sums[kRegisters], denominators[2] = {0, 0};
 #pragma unroll
     for (float& sum : sums) sum = 0;
@@ -520,7 +364,12 @@ __device__ void Solve(const StructuredArgs& args, Shared& shared) {
       load_next(stage);
       stage ^= 1;
     }
-    Write(args, item, shared.head.index, too_long, row, sums, denominators);
+#pragma unroll
+    for (float& denominator : denominators) {
+      denominator += __shfl_xor_sync(~0U, denominator, 1);
+      denominator += __shfl_xor_sync(~0U, denominator, 2);
+    }
+    WriteRows(args, item.position, shared.head.index, too_long, row, sums, denominators);
   }
 }
 

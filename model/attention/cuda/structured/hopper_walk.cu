@@ -13,12 +13,15 @@ constexpr int kGroups = 3;
 constexpr int kThreads = kGroups * 128 + 128;  // the last warpgroup copies
 constexpr int kUnits = kBlock / kGroupRows;    // of a block
 constexpr int kWarps = 4;                      // of a warpgroup
-constexpr int kStages = 4;  // kMaxSpan, and the one that is filled
-constexpr int kKeys = 64;   // of a product; two to a tile
+constexpr int kStages = 4;                     // kMaxSpan, and the one that is filled
+constexpr int kKeys = 64;                      // of a product; two to a tile
 
 // The weights are there twice, once moved by one, so that any two neighbours are one aligned load;
 // 16 banks apart, so that the threads of both kinds do not meet.
 constexpr int kSecondCopy = kTileWeights + 16;
+
+// Groups that are kept in shared memory; most heads have no more.
+constexpr int kKnownGroups = 4;
 
 struct Stage {
   bf16 keys[kBlock * kMmaSize];  // phi(k)
@@ -47,6 +50,7 @@ struct Shared {
   hopper::Barrier query_full[kGroups], query_empty[kGroups];
   hopper::Barrier state_full[kGroups], state_empty[kGroups];
   Unit units[kGroups];
+  StateGroup groups[kKnownGroups];
 };
 constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 
@@ -61,20 +65,18 @@ using hopper::WgmmaFence;
 using hopper::WgmmaWait;
 
 // Unit u of the walk is the second (u even) or the first half of slot end - 1 - u / 2, and goes to
-// warpgroup u % kGroups. Tile j holds the keys of slot end - 1 + last_offset - j: unit u meets the
-// tiles u / 2 to u / 2 + span - 1.
+// warpgroup u % kGroups. Tile j holds the keys of slot end - 1 + plan.last_offset - j: unit u meets
+// the tiles u / 2 to u / 2 + span - 1.
 struct Course {
   Walk walk;
   HeadPlan plan;
-  int span;         // direct tiles
-  int last_offset;  // of the last of them
+  int span;  // direct tiles
   int units;
   int tiles;
 
   __device__ explicit Course(const StructuredArgs& args)
       : walk(args), plan(args.plan.heads[walk.head]) {
     span = plan.direct_end - plan.direct_begin;
-    last_offset = span > 0 ? args.plan.offsets[plan.direct_end - 1] : 0;
     const int slots = walk.end - walk.begin;
     units = kUnits * slots;
     tiles = span > 0 && slots > 0 ? slots + span - 1 : 0;
@@ -97,13 +99,10 @@ __device__ inline void LoadBulk(void* to, const void* from, uint32_t bytes, Barr
       : "memory");
 }
 
-// Whether a group has anything to give to a block.
-__device__ bool Reaches(const HeadPlan& plan, const StateGroup& group,
-                        const BlockPosition& position) {
-  const int b = position.index;
-  return (group.left_nearest > 0 && b >= group.left_nearest) ||
-         (group.right_nearest > 0 && b + group.right_nearest < position.blocks) ||
-         (!group.exponential && plan.window_end > plan.window_begin);
+__device__ const StateGroup& GroupAt(const StructuredArgs& args, const HeadPlan& plan, int g,
+                                     const Shared& shared) {
+  const int known = g - plan.group_begin;
+  return known < kKnownGroups ? shared.groups[known] : args.plan.groups[g];
 }
 
 // By one thread.
@@ -115,7 +114,7 @@ __device__ void FeedTiles(const StructuredArgs& args, const TokenMaps& maps, con
     const int s = j % kStages;
     if (j >= kStages) shared.tile_empty[s].Wait((j / kStages - 1) & 1);
     Barrier* const full = &shared.tile_full[s];
-    const int slot = course.walk.end - 1 + course.last_offset - j;
+    const int slot = course.walk.end - 1 + course.plan.last_offset - j;
     BlockPosition position;
     if (slot >= 0 && slot < args.slots) position = Locate(args.base.sequences, slot);
     if (position.rows == 0) {
@@ -152,7 +151,8 @@ __device__ void FeedQueries(const StructuredArgs& args, const TokenMaps& maps, c
                full, once);
     WaitForPredecessors();
     for (int g = course.plan.group_begin; g < course.plan.group_end; ++g) {
-      if (!Reaches(course.plan, args.plan.groups[g], unit.position)) continue;
+      const StateGroup& state_group = GroupAt(args, course.plan, g, shared);
+      if (!Reaches(course.plan, state_group, unit.position)) continue;
       shared.state_empty[group].Wait(states >> group & 1);
       states ^= 1U << group;
       Barrier* const state_full = &shared.state_full[group];
@@ -173,36 +173,6 @@ __device__ void FeedQueries(const StructuredArgs& args, const TokenMaps& maps, c
 using Fragments = uint32_t[kMmaSize / 16][4];
 // Products with v, and with ones in the last four: of rows lane / 4 and lane / 4 + 8, twice.
 using Sums = float[kRegisters + 4];
-
-// phi of the warpgroup's queries, each row divided by its largest, as left operands. Features
-// beyond the last one are not 0: they meet zeros.
-template <typename Loaded>
-__device__ void QueryFeatures(const AttentionArgs& args, const bf16* queries, int first,
-                              uint64_t high, uint64_t low, Fragments& phi, const Loaded& loaded) {
-  float log[kRegisters], square[2];
-  LogFeatures64(queries, first, high, low, log, square, loaded);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float factor = FastTokenFactor(args, square[half]) * kLog2E;
-    float largest = -INFINITY;
-#pragma unroll
-    for (int f = 0; f < kPieces; ++f) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float& x = log[4 * f + 2 * half + c];
-        x *= factor;
-        largest = fmaxf(largest, x);
-      }
-    }
-    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 2));
-#pragma unroll
-    for (int f = 0; f < kPieces; ++f) {
-      phi[f / 2][f % 2 * 2 + half] = PackBf16(Exp2(log[4 * f + 2 * half] - largest),
-                                              Exp2(log[4 * f + 2 * half + 1] - largest));
-    }
-  }
-}
 
 // Adds factor[row] phi(q) state.
 __device__ void AddFar(uint64_t state, uint64_t totals, const float (&factor)[2],
@@ -229,8 +199,7 @@ __device__ void AddFar(uint64_t state, uint64_t totals, const float (&factor)[2]
 // Begins the products of phi(q) and the keys of one part of a tile.
 __device__ inline void Score(const Stage& stage, int part, const Fragments& phi,
                              float (&scores)[kRegisters]) {
-  const uint64_t keys =
-      Descriptor(SharedAddress(stage.keys)) + part * (kKeys * kRowBytes / 16);
+  const uint64_t keys = Descriptor(SharedAddress(stage.keys)) + part * (kKeys * kRowBytes / 16);
   WgmmaFence();
 #pragma unroll
   for (int k = 0; k < kMmaSize / 16; ++k) Multiply<false>(scores, phi[k], keys + 2 * k, k > 0);
@@ -278,44 +247,6 @@ __device__ void AddTile(const Stage& stage, const bf16* ones, const float* weigh
   Hold(sums);
 }
 
-// Divides, marks rows in doubt and writes the rows.
-__device__ void Write(const StructuredArgs& args, const BlockPosition& position, int head,
-                      bool too_long, int row, const Sums& sums) {
-  const AttentionArgs& base = args.base;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool odd = lane % 2 == 1;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    // Only the first column is whole.
-    const float denominator = __shfl_sync(~0U, sums[kRegisters + 2 * half], lane / 4 * 4);
-    const float inverse = __fdividef(1, denominator);
-    const int r = row + 8 * half;
-    const bool exists = r < position.rows;
-    bf16* const out = static_cast<bf16*>(base.out.data) +
-                      static_cast<int64_t>(position.first + r) * base.out.token_stride +
-                      head * base.out.head_stride;
-#pragma unroll
-    for (int e = 0; e < kPieces; e += 2) {
-      // Neighbouring lanes swap, so that each writes 8 bytes and four of them a sector.
-      const auto pair = [&](int piece) {
-        return PackBf16(sums[4 * piece + 2 * half] * inverse,
-                        sums[4 * piece + 2 * half + 1] * inverse);
-      };
-      const uint32_t first = pair(e), second = pair(e + 1);
-      const uint32_t other = __shfl_xor_sync(~0U, odd ? first : second, 1);
-      const int column = (e + odd) * 8 + lane % 4 / 2 * 4;
-      if (exists && column < base.value_dim) {
-        __stcs(reinterpret_cast<uint2*>(out + column),
-               odd ? make_uint2(other, second) : make_uint2(first, other));
-      }
-    }
-    if (lane % 4 == 0 && exists &&
-        (too_long || !Trusted(denominator, position.length, base.features))) {
-      MarkDoubt(args, position.first + r, head);
-    }
-  }
-}
-
 __device__ void Compute(const StructuredArgs& args, const Course& course, bool too_long,
                         Shared& shared) {
   const int group = __shfl_sync(~0U, static_cast<int>(threadIdx.x) / 128, 0);
@@ -341,12 +272,12 @@ __device__ void Compute(const StructuredArgs& args, const Course& course, bool t
     if (empty) {
       arrive(shared.query_empty[group]);
     } else {
-      QueryFeatures(args.base, shared.queries[group], warp * 16, high, low, phi,
-                    [&] { arrive(shared.query_empty[group]); });
+      QueryFeatures64(args.base, shared.queries[group], warp * 16, high, low, phi,
+                      [&] { arrive(shared.query_empty[group]); });
 #pragma unroll
       for (float& sum : sums) sum = 0;
       for (int g = course.plan.group_begin; g < course.plan.group_end; ++g) {
-        const StateGroup& state_group = args.plan.groups[g];
+        const StateGroup& state_group = GroupAt(args, course.plan, g, shared);
         if (!Reaches(course.plan, state_group, unit.position)) continue;
         float factor[2] = {1, 1};
         if (state_group.exponential) {
@@ -373,7 +304,7 @@ __device__ void Compute(const StructuredArgs& args, const Course& course, bool t
       const int s = j % kStages;
       shared.tile_full[s].Wait(j / kStages & 1);
       const int after = j - begin;
-      const int block = unit.position.index + course.last_offset - after;
+      const int block = unit.position.index + course.plan.last_offset - after;
       if (!empty && after >= 0 && after < course.span && block >= 0 &&
           block < unit.position.blocks) {
         const int keys = min(kBlock, unit.position.length - block * kBlock);
@@ -395,7 +326,10 @@ __device__ void Compute(const StructuredArgs& args, const Course& course, bool t
       }
     }
     if (!empty) {
-      Write(args, unit.position, course.walk.head, too_long, row, sums);
+      // Of the columns of sums only the first one is whole.
+      const float denominators[] = {__shfl_sync(~0U, sums[kRegisters], lane / 4 * 4),
+                                    __shfl_sync(~0U, sums[kRegisters + 2], lane / 4 * 4)};
+      WriteRows(args, unit.position, course.walk.head, too_long, row, sums, denominators);
     }
   }
 }
@@ -419,18 +353,11 @@ __device__ void Solve(const StructuredArgs& args, const TokenMaps& maps, Shared&
   for (int c = thread; c < kGroups * 8 * kMmaSize; c += kThreads) {
     shared.totals[0][c] = __float2bfloat16(0);
   }
-  for (int c = thread; c < 16 * kMmaSize; c += kThreads) shared.ones[c] = __float2bfloat16(1);
-  for (int c = thread; c < course.span * kTileWeights; c += kThreads) {
-    const int tile = c / kTileWeights, d = c % kTileWeights;
-    const float weight =
-        args.plan.weights[static_cast<int64_t>(course.plan.direct_begin) * kTileWeights + c];
-    shared.weights[tile][d] = weight;
-    if (d > 0) shared.weights[tile][kSecondCopy + d - 1] = weight;
+  if (thread < min(course.plan.group_end - course.plan.group_begin, kKnownGroups)) {
+    shared.groups[thread] = args.plan.groups[course.plan.group_begin + thread];
   }
-  const bool mine = LoadProjection<kThreads>(args.base, course.walk.head, args.max_norm,
-                                             shared.w_high, shared.w_low);
   FenceShared();
-  const bool too_long = __syncthreads_or(mine);
+  __syncthreads();
   if (thread >= kGroups * 128) {
     hopper::ShrinkRegisters<32>();
     if (thread == kGroups * 128) {
@@ -441,6 +368,19 @@ __device__ void Solve(const StructuredArgs& args, const TokenMaps& maps, Shared&
     }
   } else {
     hopper::GrowRegisters<160>();
+    constexpr int kHere = kGroups * 128;
+    for (int c = thread; c < 16 * kMmaSize; c += kHere) shared.ones[c] = __float2bfloat16(1);
+    for (int c = thread; c < course.span * kTileWeights; c += kHere) {
+      const int tile = c / kTileWeights, d = c % kTileWeights;
+      const float weight =
+          args.plan.weights[static_cast<int64_t>(course.plan.direct_begin) * kTileWeights + c];
+      shared.weights[tile][d] = weight;
+      if (d > 0) shared.weights[tile][kSecondCopy + d - 1] = weight;
+    }
+    const bool mine = LoadProjection<kHere>(args.base, course.walk.head, args.max_norm,
+                                            shared.w_high, shared.w_low);
+    FenceShared();
+    const bool too_long = hopper::AnyOf(mine, kGroups + 1, kHere);
     Compute(args, course, too_long, shared);
   }
 }
@@ -448,13 +388,14 @@ __device__ void Solve(const StructuredArgs& args, const TokenMaps& maps, Shared&
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
 __global__ void __launch_bounds__(kThreads, 1)
-    HopperWalk(const __grid_constant__ StructuredArgs args, const __grid_constant__ TokenMaps maps) {
+    HopperWalk(const __grid_constant__ StructuredArgs args,
+               const __grid_constant__ TokenMaps maps) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(16) unsigned char storage[];
   LaunchDependents();
-  Solve(args, maps,
-        *reinterpret_cast<Shared*>(storage +
-                                   (1024 - hopper::SharedAddress(storage) % 1024) % 1024));
+  Solve(
+      args, maps,
+      *reinterpret_cast<Shared*>(storage + (1024 - hopper::SharedAddress(storage) % 1024) % 1024));
 #endif
 }
 
@@ -469,12 +410,13 @@ cudaError_t LaunchHopperWalk(const StructuredArgs& args, cudaStream_t stream) {
   if (!kCompiled) return cudaErrorNotSupported;
   const AttentionArgs& base = args.base;
   TokenMaps maps{};
-  cudaError_t error = MapTokens(base.q, args.heads, base.sequences.tokens, base.dim, kGroupRows, &maps.q);
+  cudaError_t error =
+      MapTokens(base.q, args.heads, base.sequences.tokens, base.dim, kGroupRows, &maps.q);
   if (error != cudaSuccess) return error;
   error = MapTokens(base.v, args.heads, base.sequences.tokens, base.value_dim, kBlock, &maps.v);
   if (error != cudaSuccess) return error;
-  error = cudaFuncSetAttribute(HopperWalk, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               kSharedBytes);
+  error =
+      cudaFuncSetAttribute(HopperWalk, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
   int device = 0, multiprocessors = 0;
   error = cudaGetDevice(&device);

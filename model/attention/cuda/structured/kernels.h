@@ -62,8 +62,8 @@ cudaError_t LaunchMmaKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchMmaQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // The same by the instructions of sm_90a; cudaErrorNotSupported where the library was not compiled
-// for it, and for what LaunchHopperKeys and LaunchHopperWalk have no tensor maps for. Walk: of plans
-// whose direct tiles are neighbours.
+// for it, and for what LaunchHopperKeys and LaunchHopperWalk have no tensor maps for. Walk: of
+// plans whose direct tiles are neighbours.
 cudaError_t LaunchHopperKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchHopperWalk(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchHopperQueries(const StructuredArgs& args, cudaStream_t stream);
@@ -74,8 +74,8 @@ cudaError_t LaunchSimtKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchSimtQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // Sums of states of `size` elements (an even number) over the far field. bf16: of the mma
-// implementation.
-cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream);
+// implementation. Where it can it works in place, and lets `sums` be `states`.
+cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream);
 
 }  // namespace longwave::attention::cuda
 

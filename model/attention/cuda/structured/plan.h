@@ -37,6 +37,7 @@ struct StateWindow {
 // Ranges of a head in the arrays below.
 struct HeadPlan {
   int32_t direct_begin = 0, direct_end = 0;
+  int32_t last_offset = 0;  // of the last direct tile
   int32_t group_begin = 0, group_end = 0;
   int32_t window_begin = 0, window_end = 0;  // of its constants
 };
@@ -51,6 +52,7 @@ struct PlanView {
   const float* decays = nullptr;  // [groups][kBlock]: exp(-rate j), 1 for constants
   const StateWindow* windows = nullptr;
   int32_t max_groups = 0;  // of a head
+  bool constant = true;    // no exponentials and no windows: one group a head
   bool neighbours = true;  // every head's direct tiles lie side by side, kMaxSpan at most
 };
 

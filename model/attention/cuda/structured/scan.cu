@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kMaxThreads = 512;
 constexpr int kLocalThreads = 256;
+constexpr int kConstantThreads = 1024;
 
 // Shared memory of a block of LocalScan, such that several fit a multiprocessor.
 constexpr int kLocalBytes = 72 << 10;
@@ -185,6 +186,100 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
 }
 
+// The same for bfloat16 states of constant groups, in place: a thread holds its segment, kRows
+// blocks, in registers. From the right and from the left it goes over the blocks that the sums are
+// made of, not over those that they are for: each is then a running sum, which it begins where the
+// totals of the other segments end.
+template <int kRows>
+__global__ void __launch_bounds__(kConstantThreads)
+    ConstantScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes) {
+  extern __shared__ __align__(16) unsigned char storage[];
+  LaunchDependents();
+  const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
+  WaitForPredecessors();
+  if (place.blocks == 0) return;
+  const StateGroup group = place.group;
+  const int blocks = place.blocks;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const int segment = static_cast<int>(threadIdx.x) / lanes;
+  const int segments = static_cast<int>(blockDim.x) / lanes;
+  auto* const totals = reinterpret_cast<float2*>(storage);               // [segments][lanes]
+  auto* const right = reinterpret_cast<uint32_t*>(totals + blockDim.x);  // [blocks][lanes]
+
+  const int64_t step = args.plan.max_groups * state_pairs;  // from block to block
+  const int64_t base = place.first * state_pairs + static_cast<int64_t>(blockIdx.x) * lanes + lane;
+  uint32_t* const sums = static_cast<uint32_t*>(args.states) + base;
+  const int begin = segment * kRows;
+  uint32_t states[kRows];
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) states[i] = begin + i < blocks ? sums[(begin + i) * step] : 0;
+  float2 sum{0, 0};
+  const auto add = [&sum](float2 pair) {
+    sum.x += pair.x;
+    sum.y += pair.y;
+  };
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) add(UnpackBf16(states[i]));
+  totals[threadIdx.x] = sum;
+  for (int b = max(blocks - group.right_nearest, 0) + segment; b < blocks; b += segments) {
+    right[b * lanes + lane] = 0;  // nothing is so far to the right of these
+  }
+  __syncthreads();
+  if (group.right_nearest > 0) {
+    sum = {};
+    for (int other = segments - 1; other > segment; --other) add(totals[other * lanes + lane]);
+#pragma unroll
+    for (int i = kRows - 1; i >= 0; --i) {
+      add(UnpackBf16(states[i]));
+      const int b = begin + i - group.right_nearest;
+      if (b >= 0 && begin + i < blocks) {
+        right[b * lanes + lane] = PackBf16(group.right_enter * sum.x, group.right_enter * sum.y);
+      }
+    }
+  } else {
+    for (int b = segment; b < blocks; b += segments) right[b * lanes + lane] = 0;
+  }
+  __syncthreads();
+  const int nearest = group.left_nearest > 0 ? group.left_nearest : blocks;
+  for (int b = segment; b < min(nearest, blocks); b += segments) {
+    sums[b * step] = right[b * lanes + lane];
+  }
+  if (nearest >= blocks) return;
+  sum = {};
+  for (int other = 0; other < segment; ++other) add(totals[other * lanes + lane]);
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    add(UnpackBf16(states[i]));
+    const int b = begin + i + nearest;
+    if (b < blocks) {
+      const float2 other = UnpackBf16(right[b * lanes + lane]);
+      sums[b * step] =
+          PackBf16(fmaf(group.left_enter, sum.x, other.x), fmaf(group.left_enter, sum.y, other.y));
+    }
+  }
+}
+
+// Launches ConstantScan, if the sequences are not too long for it.
+cudaError_t LaunchConstantScan(const StructuredArgs& args, int blocks, int64_t pairs, dim3 grid,
+                               cudaStream_t stream) {
+  constexpr int kRows = 16;
+  for (int lanes : {32, 16, 8}) {
+    const int segments = (blocks + kRows - 1) / kRows;
+    const int threads = (segments * lanes + 31) / 32 * 32;
+    const int bytes = 4 * blocks * lanes + threads * static_cast<int>(sizeof(float2));
+    // Several thread blocks to a multiprocessor, if they can be: one loads while others compute.
+    if (threads > (lanes > 8 ? kConstantThreads / 2 : kConstantThreads)) continue;
+    if (pairs % lanes != 0) continue;
+    const auto kernel = ConstantScan<kRows>;
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) return error;
+    grid.x = static_cast<unsigned>(pairs / lanes);
+    return LaunchEarly(kernel, grid, threads, bytes, stream, args, pairs, lanes);
+  }
+  return cudaErrorNotSupported;
+}
+
 // The same for bfloat16 states of sequences that are not too long: a thread block copies its lanes
 // of all blocks' states to shared memory once, and the passes run there.
 __global__ void __launch_bounds__(kLocalThreads)
@@ -291,12 +386,18 @@ __global__ void __launch_bounds__(kLocalThreads)
 
 }  // namespace
 
-cudaError_t LaunchScan(const StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream) {
+cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream) {
   const int heads = args.base.head_end - args.base.head_begin;
   if (args.plan.max_groups == 0) return cudaSuccess;
   const int blocks = (args.base.sequences.length + kBlock - 1) / kBlock;
   const int64_t pairs = size / 2;
   const unsigned units = heads * args.plan.max_groups;
+  if (bf16 && args.plan.constant) {
+    const cudaError_t error =
+        LaunchConstantScan(args, blocks, pairs, dim3(1, units, args.base.sequences.count), stream);
+    if (error == cudaSuccess) args.sums = args.states;
+    if (error != cudaErrorNotSupported) return error;
+  }
   for (int lanes : {32, 16, 8}) {
     const int bytes = 8 * blocks * lanes + kLocalThreads * static_cast<int>(sizeof(float2));
     if (!bf16 || bytes > kLocalBytes || pairs % lanes != 0) continue;

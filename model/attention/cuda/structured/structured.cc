@@ -170,7 +170,7 @@ class BlockAlgorithm final : public Algorithm {
     args.features_k = take(step * features);
     if (!mma) args.features_q = take(step * features);
     args.states = take(step * states);
-    args.sums = take(step * states);
+    void* const sums = take(step * states);
 
     for (int64_t head = part.head_begin; head < part.head_end; head += step) {
       const int64_t end = std::min(head + step, part.head_end);
@@ -187,6 +187,7 @@ class BlockAlgorithm final : public Algorithm {
       } else {
         launch(LaunchSimtKeys);
       }
+      args.sums = sums;
       C10_CUDA_CHECK(LaunchScan(args, state, mma, stream));
       if (mma && args.plan.neighbours) {
         launch(LaunchHopperWalk, LaunchHopperQueries, LaunchMmaQueries);
