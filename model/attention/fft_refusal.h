@@ -6,12 +6,12 @@
 // When a forced "fft" refuses, on every device.
 namespace longwave::attention {
 
-// If a larger share of a head's rows has to be computed directly, doing so for all is no slower, and
-// it is no longer what was asked for.
+// If a larger share of a head's rows has to be computed directly, doing so for all is no slower,
+// and it is no longer what was asked for.
 bool TooManyFftRepairs(int64_t rows, int64_t length);
 
-// Throws c10::Error. rows: of `length`, in doubt; first_row: one of them, which expects `error`, as a
-// share of max|v|, where `allowed` is the most.
+// Throws c10::Error. rows: of `length`, in doubt; first_row: one of them, which expects `error`, as
+// a share of max|v|, where `allowed` is the most.
 [[noreturn]] void RefuseFft(int64_t rows, int64_t length, int64_t head, int64_t first_row,
                             double error, double allowed);
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 
 HEADS, SIZE = 2, 64  # what the tensor cores' kernels take
 prepared_op = torch.ops.longwave.rpe_attention.prepared
-FAST = ["structured", "low_rank", "direct", "auto"]
+FAST = ["structured", "low_rank", "direct", "fft", "auto"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +63,12 @@ def test_head_sizes(size, features, value_dim):
     for dtype in (torch.bfloat16, torch.float32):
         q, k, v, w = problem(n, dtype, size=size, features=features, value_dim=value_dim, scale=size**-0.5 * 8)
         expected = exact(q, k, v, w, bias)
-        for algorithm in ("structured", "direct", "auto"):
+        for algorithm in ("structured", "direct", "fft", "auto"):
             assert error(prepared_op(q, k, v, w, bias, algorithm=algorithm), expected, v) <= PROMISE[dtype], algorithm
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("algorithm", ["auto", "structured", "direct"])
+@pytest.mark.parametrize("algorithm", ["auto", "structured", "direct", "fft"])
 def test_packed_sequences_do_not_see_each_other(algorithm, dtype):
     lengths = [700, 0, 641, 1024, 0, 1300]
     if algorithm != "structured":  # which refuses where nothing is far
@@ -120,14 +120,15 @@ def test_runs_are_equal_bit_by_bit(table, algorithm):
         assert torch.equal(prepared_op(q, k, v, w, bias, algorithm=algorithm), first)
 
 
-def test_a_graph_is_replayed_with_other_inputs_and_lengths():
+@pytest.mark.parametrize("algorithm", ["auto", "fft"])
+def test_a_graph_is_replayed_with_other_inputs_and_lengths(algorithm):
     tokens, longest = 1800, 1024
     bias = prepare("clipped", longest)
     q, k, v, w = (x[0] if x.dim() == 4 else x for x in problem(tokens, torch.bfloat16))
     offsets = torch.tensor([0, longest, tokens], dtype=torch.int32, device="cuda")
 
     def run():
-        return prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=[longest, tokens - longest])
+        return prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=[longest, tokens - longest], algorithm=algorithm)
 
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):

@@ -6,8 +6,6 @@ from longwave_torch import reference
 from operators import attend, distances, doubles, error, inputs, noise, peak
 from tolerances import PROMISE, ROUNDING
 
-pytestmark = pytest.mark.cpu
-
 
 def split_at(length, edge, near, far):
     """near(t) for t > edge, far(t) for the others, whatever side edge lies on."""

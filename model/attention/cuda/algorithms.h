@@ -8,6 +8,7 @@ namespace longwave::attention::cuda {
 
 const Algorithm& Reference();
 const Algorithm& Direct();
+const Algorithm& Fft();
 const Algorithm& Structured();
 const Algorithm& LowRank();
 

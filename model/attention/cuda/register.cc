@@ -9,7 +9,7 @@ namespace longwave::attention::cuda {
 namespace {
 
 const bool kRegistered = [] {
-  RegisterAlgorithms(at::kCUDA, {&Structured(), &LowRank(), &Direct(), &Reference()});
+  RegisterAlgorithms(at::kCUDA, {&Structured(), &LowRank(), &Direct(), &Fft(), &Reference()});
   return true;
 }();
 
