@@ -35,6 +35,12 @@ struct CostConstants {
   double cuda_structured_us_per_call = 0;
   double cuda_structured_ps_per_flop = 0;
   double cuda_structured_simt_ps_per_flop = 0;
+  // fft: the same; each point of a complex channel's transform, there and back; what is not
+  // transformed; and in a grid each point with all that belongs to it.
+  double cuda_fft_us_per_call = 0;
+  double cuda_fft_ps_per_point = 0;
+  double cuda_fft_near_ps_per_flop = 0;
+  double cuda_fft_grid_ps_per_point = 0;
 };
 
 }  // namespace longwave::attention

@@ -26,6 +26,10 @@ inline constexpr CostConstants kCostTable = {
     .cuda_structured_us_per_call = 25,
     .cuda_structured_ps_per_flop = 0.00526,
     .cuda_structured_simt_ps_per_flop = 0.0667,
+    .cuda_fft_us_per_call = 200,
+    .cuda_fft_ps_per_point = 16,
+    .cuda_fft_near_ps_per_flop = 0.143,
+    .cuda_fft_grid_ps_per_point = 100,
 };
 
 }  // namespace longwave::attention

@@ -309,10 +309,12 @@ class FftAlgorithm final : public Algorithm {
     constexpr double kTiles = 2 * kFftNearChunks + 1;
     const double near =
         grid ? 0 : 2 * n * (kTiles * kFftChunk * (features + values) + 2 * features * values);
-    const double ms = kLaunchMilliseconds / static_cast<double>(shape.units) +
-                      channels * static_cast<double>(points) *
-                          (grid ? kMillisecondsPerGridPoint : kMillisecondsPerPoint) +
-                      near / kNearFlopPerMillisecond;
+    const CostConstants& costs = *shape.costs;
+    const double ms =
+        1e-3 * costs.cuda_fft_us_per_call / static_cast<double>(shape.units) +
+        1e-9 * (channels * static_cast<double>(points) *
+                    (grid ? costs.cuda_fft_grid_ps_per_point : costs.cuda_fft_ps_per_point) +
+                near * costs.cuda_fft_near_ps_per_flop);
     return {
         ms, shape.tolerance,
         4 * (grid ? shape.length : points / 2) * TokenFloats(shape.feature_dim, shape.value_dim)};
@@ -349,12 +351,6 @@ class FftAlgorithm final : public Algorithm {
   }
 
  private:
-  // Measured on an H100 (bench/attention_gpu.py).
-  static constexpr double kMillisecondsPerPoint = 1.6e-8;
-  static constexpr double kMillisecondsPerGridPoint = 1e-7;
-  static constexpr double kNearFlopPerMillisecond = 7e9;
-  static constexpr double kLaunchMilliseconds = 0.2;
-
   static bool Takes(const Part& part, const Sequence& sequence) {
     return sequence.length > 0 && sequence.length >= part.min_length &&
            sequence.length <= part.max_length;
