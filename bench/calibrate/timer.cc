@@ -37,8 +37,8 @@ Timer::Timer(const std::string& device)
     : device_(ValueOf(FindDevice(device))),
       stream_(ValueOf(device_->CreateStream(StreamPriority::kNormal))) {}
 
-double Timer::Milliseconds(const std::function<void()>& work) {
-  return device_->info().is_cuda ? OnGpu(work) : OnCpu(work);
+double Timer::Milliseconds(bool as_graph, const std::function<void()>& work) {
+  return device_->info().is_cuda ? OnGpu(as_graph, work) : OnCpu(work);
 }
 
 double Timer::OnCpu(const std::function<void()>& work) {
@@ -54,14 +54,15 @@ double Timer::OnCpu(const std::function<void()>& work) {
   return best;
 }
 
-double Timer::OnGpu(const std::function<void()>& work) {
+double Timer::OnGpu(bool as_graph, const std::function<void()>& work) {
   const auto launch = [&work] {
     work();
     return absl::OkStatus();
   };
   CheckOk(stream_->Run(launch));
   CheckOk(stream_->Synchronize());
-  const std::unique_ptr<Graph> graph = ValueOf(stream_->Capture(launch));
+  std::unique_ptr<Graph> graph;
+  if (as_graph) graph = ValueOf(stream_->Capture(launch));
   double best = std::numeric_limits<double>::infinity();
   int replays = 1;
   for (int round = 0; round < kRounds; ++round) {
@@ -75,7 +76,8 @@ double Timer::OnGpu(const std::function<void()>& work) {
       }));
     };
     record(begin);
-    for (int i = 0; i < replays; ++i) CheckOk(graph->Replay());
+    for (int i = 0; i < replays; ++i)
+      CheckOk(graph != nullptr ? graph->Replay() : stream_->Run(launch));
     record(end);
     CheckOk(stream_->Synchronize());
     const double ms = begin.elapsedTime(end) / replays;

@@ -19,12 +19,13 @@ class Timer {
   const DeviceInfo& info() const { return device_->info(); }
 
   // Milliseconds: the least of some runs, as other work on the machine only adds. `work` puts its
-  // kernels on LibTorch's current stream and does not wait for them.
-  double Milliseconds(const std::function<void()>& work);
+  // kernels on LibTorch's current stream and does not wait for them. as_graph: whether a GPU's graph
+  // can hold it; if not, it is called.
+  double Milliseconds(bool as_graph, const std::function<void()>& work);
 
  private:
   double OnCpu(const std::function<void()>& work);
-  double OnGpu(const std::function<void()>& work);
+  double OnGpu(bool as_graph, const std::function<void()>& work);
 
   Device* device_;
   std::unique_ptr<Stream> stream_;

@@ -31,9 +31,11 @@ struct CostConstants {
   double cuda_direct_us_per_call = 0;
   double cuda_direct_ps_per_flop = 0;
   double cuda_direct_mma_ps_per_flop = 0;
-  // structured, low_rank: the same, on tensor cores (bfloat16) or not.
+  // structured, low_rank: the same, on tensor cores (bfloat16) or not; and on them what each element
+  // of a state costs a token.
   double cuda_structured_us_per_call = 0;
   double cuda_structured_ps_per_flop = 0;
+  double cuda_structured_ps_per_state = 0;
   double cuda_structured_simt_ps_per_flop = 0;
   // fft: the same; each point of a complex channel's transform, there and back; what is not
   // transformed; and in a grid each point with all that belongs to it.

@@ -8,7 +8,7 @@ namespace longwave::attention {
 
 // Where each part was measured.
 inline constexpr char kCpuCostsFrom[] = "AMD EPYC, 2 threads, 2026-11-24";
-inline constexpr char kCudaCostsFrom[] = "NVIDIA H100 80GB HBM3, by hand, 2026-11-24";
+inline constexpr char kCudaCostsFrom[] = "NVIDIA H100 80GB HBM3, 2026-11-24";
 
 inline constexpr CostConstants kCostTable = {
     .direct_ps_per_flop = 14.2,
@@ -20,11 +20,12 @@ inline constexpr CostConstants kCostTable = {
     .fft_ps_per_flop = 61.6,
     .fft_ps_per_point = 0,
     .fft_us_per_head = 969,
-    .cuda_direct_us_per_call = 15,
+    .cuda_direct_us_per_call = 17,
     .cuda_direct_ps_per_flop = 0.00167,
     .cuda_direct_mma_ps_per_flop = 0.00667,
-    .cuda_structured_us_per_call = 25,
-    .cuda_structured_ps_per_flop = 0.00526,
+    .cuda_structured_us_per_call = 17.1,
+    .cuda_structured_ps_per_flop = 0.000262,
+    .cuda_structured_ps_per_state = 0.107,
     .cuda_structured_simt_ps_per_flop = 0.0667,
     .cuda_fft_us_per_call = 200,
     .cuda_fft_ps_per_point = 16,
