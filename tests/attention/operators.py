@@ -20,14 +20,6 @@ if WHY_NO_CUDA is None:
 
 device = "cpu"  # set by the fixture of that name
 
-_MISSING = {"cpu": (), "cuda": ()}
-
-
-def there(*algorithms):
-    """Those of the algorithms that the device has."""
-    return [name for name in algorithms if name not in _MISSING[device]]
-
-
 
 def on_device(operator):
     """The operator with CPU tensors moved to `device` and the result moved back."""

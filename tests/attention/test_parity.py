@@ -3,7 +3,7 @@
 import pytest
 import torch
 from longwave_torch import reference
-from operators import (RelativeBias, alibi, attend, attend_2d, doubles, error, inputs, noise, one_sided, peak, there)
+from operators import (RelativeBias, alibi, attend, attend_2d, doubles, error, inputs, noise, one_sided, peak)
 from tolerances import PROMISE
 
 LENGTHS = [*range(1, 71), 127, 128, 129, 255, 256, 257, 1000]
@@ -30,7 +30,7 @@ def check_all(q, k, v, w, bias, *, algorithms=("direct", "auto", "fft"), **optio
     expected = reference.rpe_attention(*doubles(q, k, v, w, bias), **options)
     wide = attend(*doubles(q, k, v), w, bias, algorithm="reference", **options)
     assert error(wide, expected, v) <= PROMISE[torch.float64]
-    for algorithm in there(*algorithms):
+    for algorithm in algorithms:
         out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
         assert out.shape == v.shape and out.dtype == v.dtype
         assert error(out, expected, v) <= PROMISE[v.dtype], algorithm
@@ -81,7 +81,7 @@ def test_zero_vectors():
     q, k, v, w = inputs(1, 30)
     q[:, 3], k[:, 5], v[..., 2] = 0, 0, 0
     expected = reference.rpe_attention(*doubles(q, k, v, w, noise(30, 1)))
-    for algorithm in there("direct", "fft"):
+    for algorithm in ("direct", "fft"):
         out = attend(q, k, v, w, noise(30, 1), algorithm=algorithm)
         assert out[..., 2].abs().max() == 0
         assert error(out[..., :2], expected[..., :2], v[..., :2]) <= PROMISE[torch.float32]
@@ -126,7 +126,7 @@ def test_half_precision(dtype):
         q, k, v, w = inputs(2, n)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
         expected = reference.rpe_attention(*doubles(q, k, v, w, noise(n, 1)))
-        for algorithm in there("direct", "fft", "auto"):
+        for algorithm in ("direct", "fft", "auto"):
             out = attend(q, k, v, w, noise(n, 1), algorithm=algorithm)
             assert out.dtype == dtype
             assert error(out, expected, v) <= PROMISE[dtype], algorithm
@@ -141,7 +141,7 @@ def test_packed(shared, causal):
     q, k, v, w = inputs(sum(lengths), shared=shared)
     bias = noise(100, 1)
     expected = reference.rpe_attention(*doubles(q, k, v, w, bias), cu_seqlens=offsets, causal=causal)
-    for algorithm in there("direct", "auto", "reference", "fft", "structured"):
+    for algorithm in ("direct", "auto", "reference", "fft", "structured"):
         for seqlens in (None, lengths):
             try:
                 out = attend(q, k, v, w, bias, cu_seqlens=offsets, seqlens=seqlens, causal=causal, algorithm=algorithm)
@@ -156,7 +156,7 @@ def test_packed(shared, causal):
 @pytest.mark.parametrize("leading", [(0, 7), (2, 0), (0, 0)])
 def test_nothing(leading):
     q, k, v, w = inputs(*leading)
-    for algorithm in there("direct", "fft", "auto", "reference"):
+    for algorithm in ("direct", "fft", "auto", "reference"):
         assert attend(q, k, v, w, noise(5, 1), algorithm=algorithm).shape == v.shape
     offsets = torch.zeros(3, dtype=torch.int32)
     q, k, v, w = inputs(0)
@@ -168,7 +168,7 @@ def test_strided_inputs():
     fused = torch.randn(2, 40, 3, 2, 8, generator=torch.Generator().manual_seed(1))
     q, k, v = fused.unbind(2)
     w = inputs(1)[3]
-    for algorithm in there("direct", "fft", "auto"):
+    for algorithm in ("direct", "fft", "auto"):
         out = attend(q, k, v, w, noise(40, 1), algorithm=algorithm)
         dense = attend(q.contiguous(), k.contiguous(), v.contiguous(), w, noise(40, 1), algorithm=algorithm)
         assert torch.equal(out, dense)
@@ -178,7 +178,7 @@ def test_prepared_bias_serves_many_calls():
     bias = noise(64, 1)
     prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
     for n in (10, 64, 100):
-        for algorithm in there("direct", "fft", "fft"):  # the second time from the cache
+        for algorithm in ("direct", "fft", "fft"):  # the second time from the cache
             q, k, v, w = inputs(1, n)
             assert torch.equal(attend(q, k, v, w, prepared, algorithm=algorithm), attend(q, k, v, w, bias, algorithm=algorithm))
 
@@ -192,7 +192,7 @@ def test_grid(grid, table, sigma):
     expected = reference.rpe_attention_2d(*doubles(q, k, v, w, bias), grid)
     wide = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference")
     assert error(wide, expected, v) <= PROMISE[torch.float64]
-    for algorithm in there("direct", "fft", "auto"):
+    for algorithm in ("direct", "fft", "auto"):
         try:
             out = attend_2d(q, k, v, w, bias, grid, algorithm=algorithm)
         except ValueError as refusal:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from longwave_torch import reference
 import operators
-from operators import RelativeBias, attend, attend_prepared, doubles, error, inputs, plan, there
+from operators import RelativeBias, attend, attend_prepared, doubles, error, inputs, plan
 from tolerances import PROMISE, ROUNDING
 
 HEADS = 2
@@ -108,7 +108,7 @@ def test_forced_algorithms_keep_their_certificate(table, causal, scale):
         options = dict(causal=causal, normalize=normalize, scale=factor)
         expected = reference.rpe_attention(*doubles(q, k, v, w, bias), **options)
         answered = {}
-        for algorithm in there(*ALGORITHMS):
+        for algorithm in ALGORITHMS:
             try:
                 out = attend(q, k, v, w, bias, algorithm=algorithm, **options)
             except ValueError as refusal:
