@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Shows how far the planner's pick is from the fastest algorithm, over a grid of bias tables and lengths on the CPU.
+"""Shows how far the planner's pick is from the fastest algorithm, over a grid of bias tables and lengths.
 
-For every table and length each algorithm that serves it is timed, forced, in turn, round after round; `auto` is not timed, as it is the pick
-plus the planning. A row keeps the pick, the least time of every algorithm (other work on the machine only adds), and pick / best. An algorithm
+For every table and length each algorithm that serves it is timed, forced, in turn, round after round: on the CPU by the clock, on a GPU as a
+CUDA graph by events. `auto` is not timed, as it is the pick plus the planning. A row keeps the pick, the least time of every algorithm (other work on the machine only adds), and pick / best. An algorithm
 that is predicted to take more than --skip times as long as the pick is left out: it would have to be mispredicted that much to matter.
 
   bench/planner_grid.py --out bench/results/planner_grid.json && bench/report.py planner_grid
+  bench/planner_grid.py --device cuda --heads 12 --dtype bfloat16 --out bench/results/planner_grid_gpu.json && bench/report.py planner_grid_gpu
 """
 
 import argparse
@@ -29,7 +30,43 @@ def t5_buckets(heads: int, length: int, generator: torch.Generator) -> torch.Ten
     return torch.randn(heads, 32, generator=generator)[:, bucket.long()]
 
 
-def best_times(runs: dict, seconds: float) -> dict[str, float]:
+def on_cpu(run) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
+
+
+class OnGpu:
+    """The same, replayed from a CUDA graph; short ones several times between two events."""
+
+    def __init__(self):
+        self.graphs = {}
+
+    def __call__(self, run) -> float:
+        if run not in self.graphs:
+            run()
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                run()
+            self.graphs[run] = [graph, 1]
+            self.replay(run)
+            self.graphs[run][1] = max(1, min(50, int(2 / self.replay(run))))
+        return self.replay(run)
+
+    def replay(self, run) -> float:
+        graph, replays = self.graphs[run]
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(replays):
+            graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end) / replays
+
+
+def best_times(runs: dict, seconds: float, clock) -> dict[str, float]:
     """Name -> least milliseconds, all in turn, at least twice."""
     times = {name: math.inf for name in runs}
     end = time.perf_counter() + seconds
@@ -37,18 +74,17 @@ def best_times(runs: dict, seconds: float) -> dict[str, float]:
     while rounds < 2 or time.perf_counter() < end:
         rounds += 1
         for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name] = min(times[name], (time.perf_counter() - start) * 1e3)
+            times[name] = min(times[name], clock(run))
     return times
 
 
-def measure(n: int, table: str, bias: torch.Tensor, dim: int, seconds: float, skip: float, generator: torch.Generator) -> dict:
-    heads = bias.shape[0]
-    q, k, v = (torch.randn(1, n, heads, dim, generator=generator) for _ in range(3))
-    projection = torch.randn(dim, dim, generator=generator)
-    prepared = torch.classes.longwave.RelativeBias(bias, "prf", False, n, 1e-5)
-    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n], dim, dim, "cpu", "float32", 0))["groups"]
+def measure(n: int, table: str, bias: torch.Tensor, args: argparse.Namespace, generator: torch.Generator) -> dict:
+    heads, dim, skip = bias.shape[0], args.dim, args.skip
+    dtype = getattr(torch, args.dtype)
+    q, k, v = (torch.randn(1, n, heads, dim, generator=generator).to(args.device, dtype) for _ in range(3))
+    projection = torch.randn(dim, dim, generator=generator).to(args.device)
+    prepared = torch.classes.longwave.RelativeBias(bias.contiguous(), "prf", False, n, 1e-5)
+    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n], dim, dim, args.device, args.dtype, 0))["groups"]
     if len(groups) != 1:
         raise SystemExit(f"{table}, {n} tokens: expected one group for tables of one kind, found {len(groups)}")
     # The plan's reason names every algorithm that serves the heads, with its prediction.
@@ -59,7 +95,7 @@ def measure(n: int, table: str, bias: torch.Tensor, dim: int, seconds: float, sk
         for name, ms in predicted.items()
         if ms <= skip * predicted[pick]
     }
-    times = best_times(runs, seconds)
+    times = best_times(runs, args.seconds, OnGpu() if args.device == "cuda" else on_cpu)
     return {
         "n": n, "table": table, "pick": pick, "predicted_ms": {name: ms * heads for name, ms in predicted.items()},
         "measured_ms": times, "ratio": times[pick] / min(times.values()),
@@ -75,10 +111,15 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1, help="time per table and length, at least two rounds")
     parser.add_argument("--skip", type=float, default=4, help="leave out algorithms predicted to be this many times slower")
-    parser.add_argument("--library", default=str(attention_cpu.ROOT / "build/cpu-release/model/attention/liblongwave_attention.so"))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--build", default=str(attention_cpu.ROOT / "build/cpu-release"), help="build folder with the operator libraries")
+    parser.add_argument("--commit", help="what was built, for the results")
     parser.add_argument("--out", help="JSON file for the results; default: print them")
     args = parser.parse_args()
-    torch.ops.load_library(args.library)
+    torch.ops.load_library(f"{args.build}/model/attention/liblongwave_attention.so")
+    if args.device == "cuda":
+        torch.ops.load_library(f"{args.build}/lib/liblongwave_cuda.so")
     torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(0)
     rows = []
@@ -86,12 +127,14 @@ def main() -> int:
         for n in args.n:
             tables = attention_cpu.tables(args.heads, n, generator) | {"t5": t5_buckets(args.heads, n, generator)}
             for table in args.tables:
-                rows.append(measure(n, table, tables[table], args.dim, args.seconds, args.skip, generator))
+                rows.append(measure(n, table, tables[table], args, generator))
                 print(json.dumps(rows[-1]), file=sys.stderr)
+    machine = {"gpu": torch.cuda.get_device_name()} if args.device == "cuda" else {
+        "processor": attention_cpu.cpu_name(), "threads": args.threads}  # fmt: skip
     document = {
         "benchmark": "planner_grid",
-        "machine": {"processor": attention_cpu.cpu_name(), "threads": args.threads, "torch": torch.__version__},
-        "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": "float32"},
+        "machine": machine | {"torch": torch.__version__} | ({"commit": args.commit} if args.commit else {}),
+        "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
         "rows": rows,
     }
     text = json.dumps(document, indent=1) + "\n"
