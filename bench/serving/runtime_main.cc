@@ -90,6 +90,8 @@ int Main(int argc, char** argv) {
   app.add_option("--device", options.model.device, "Where to run")->capture_default_str();
   app.add_option("--model-threads", options.model.threads, "Threads of one pass; 0: one per core")
       ->capture_default_str();
+  app.add_flag("--batch-invariant", options.model.batch_invariant,
+               "Each sequence in the same steps whoever shares its batch");
   app.add_option("--class", options.traffic, "Lengths, and how many sequences wait at a time")
       ->capture_default_str();
   app.add_option("--max-batch-tokens", options.max_batch_tokens, "Tokens of one batch")

@@ -217,6 +217,7 @@ void SolveDirectly(const Piece& piece, std::vector<RowSet> sets) {
       rows.insert(rows.end(), lost[b].begin(), lost[b].end());
     }
     if (!rows.empty()) SolveInFloat64(piece, *job, rows);
+    Checkpoint();
   }
 }
 

@@ -12,12 +12,15 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <vector>
 
 #include "model/attention/algorithm.h"
+#include "model/attention/checkpoint.h"
 #include "model/attention/direct.h"
 #include "model/attention/fft_convolution.h"
 #include "model/attention/fft_kernels.h"
 #include "model/attention/fft_near.h"
+#include "model/attention/fft_refusal.h"
 #include "model/attention/piece.h"
 
 // The attention as convolutions by the fast Fourier transform (Luo et al., section 4): sum_j c[j-i]
@@ -38,12 +41,13 @@ constexpr int64_t kStepBytes = int64_t{2} << 20;
 // Fewer transforms at a time are slow however large they are.
 constexpr int64_t kLeastTransforms = 4;
 
-// If a larger share of the rows has to be computed directly, doing so for all is no slower, and it
-// is no longer what was asked for.
-constexpr double kMostRepairs = 0.25;
-
 int64_t TransformsAtATime(int64_t points) {
   return std::max(kLeastTransforms, kStepBytes / (points * int64_t{sizeof(c10::complex<float>)}));
+}
+
+// Half as many, and few of large ones, which take milliseconds each.
+int64_t TransformsBetweenCheckpoints(int64_t points) {
+  return std::max<int64_t>(1, kStepBytes / (2 * points * int64_t{sizeof(c10::complex<float>)}));
 }
 
 // [channels, n] to [channels + channels % 2, n]: channels travel in pairs.
@@ -130,7 +134,8 @@ class Solver {
     const double eps = std::ldexp(1.0, -24) * std::sqrt(std::log2(points) / points);
     at::Tensor far = at::zeros({convolution_.points()}, at::kFloat);
     at::Tensor variance = at::zeros({convolution_.points()}, at::kFloat);
-    const int64_t pairs = keys_.size(0) / 2, step = TransformsAtATime(convolution_.points());
+    const int64_t pairs = keys_.size(0) / 2;
+    const int64_t step = TransformsBetweenCheckpoints(convolution_.points());
     for (int64_t p = 0; p < pairs; p += step) {
       const int64_t count = std::min(step, pairs - p);
       const at::Tensor queries = Pair(queries_.narrow(0, 2 * p, 2 * count));
@@ -142,6 +147,7 @@ class Solver {
       const at::Tensor norms = keys.square().sum(at::IntArrayRef({1, 2})).sqrt();
       const at::Tensor noise = (norms * convolution_.WeightNorm(head_) + energy.sqrt()) * eps;
       variance += (queries.square().sum(2) * noise.square().unsqueeze(1)).sum(0);
+      Checkpoint();
     }
     const auto row = [&](const at::Tensor& x) {
       return convolution_.Gather(x.unsqueeze(0), tokens_)[0] * far_rows_;
@@ -178,47 +184,93 @@ class Solver {
     return convolution_.Transform(spectrum, /*forward=*/false);
   }
 
+  // What a thread needs for a pair of value channels and a part of the convolution.
+  struct PairState {
+    explicit PairState(int64_t points, int64_t step)
+        : twisted(at::empty({points}, at::kComplexFloat)),
+          sum(at::empty({points}, at::kComplexFloat)),
+          inputs(at::empty({step, points}, at::kComplexFloat)) {}
+    at::Tensor twisted, sum;
+    at::Tensor inputs;  // of the transforms
+  };
+
   // Adds the transformed part of the numerators. A thread keeps to its pair of value channels: its
-  // transforms stay in its cache, and nothing is shared.
+  // transforms stay in its cache, and nothing is shared. Where the caller wants to be let in, all
+  // threads stop after some features.
   void AddFarSums() {
     const at::Tensor values = Pair(convolution_.Spread(PadToEven(values_.t())));
     const int64_t pairs = values.size(0), points = convolution_.points();
+    const int64_t features = keys_.size(0);
+    const int64_t step =
+        HasCheckpoint() ? TransformsBetweenCheckpoints(points) : TransformsAtATime(points);
     at::Tensor far = at::zeros({pairs, points, 2}, at::kFloat);
-    at::parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
-      const at::AutoDispatchBelowADInplaceOrView guard;
-      const int64_t step = TransformsAtATime(points);
-      at::Tensor twisted = at::empty({points}, at::kComplexFloat);
-      at::Tensor sum = at::empty({points}, at::kComplexFloat);
-      at::Tensor inputs = at::empty({step, points}, at::kComplexFloat);
-      for (int64_t p = begin; p < end; ++p) {
+    const auto start = [&](int64_t p, int64_t part, PairState& state) {
+      std::copy_n(values.const_data_ptr<float>() + 2 * points * p, 2 * points,
+                  Floats(state.twisted));
+      Filter(points, convolution_.Twist(part), Floats(state.twisted));
+      state.sum.zero_();
+    };
+    const auto finish = [&](int64_t p, int64_t part, const PairState& state) {
+      AddUntwisted(points, convolution_.Twist(part), Floats(state.sum),
+                   far.mutable_data_ptr<float>() + 2 * points * p);
+    };
+    if (HasCheckpoint()) {
+      std::vector<PairState> states;
+      const int64_t threads = std::min<int64_t>(pairs, at::get_num_threads());
+      for (int64_t t = 0; t < threads; ++t) states.emplace_back(points, step);
+      for (int64_t begin = 0; begin < pairs; begin += threads) {
+        const int64_t count = std::min(threads, pairs - begin);
+        const auto for_pairs = [&](const auto& body) {
+          at::parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
+            const at::AutoDispatchBelowADInplaceOrView guard;
+            for (int64_t t = first; t < last; ++t) body(begin + t, states[t]);
+          });
+          Checkpoint();
+        };
         for (int64_t part = 0; part < convolution_.parts(); ++part) {
-          std::copy_n(values.const_data_ptr<float>() + 2 * points * p, 2 * points, Floats(twisted));
-          Filter(points, convolution_.Twist(part), Floats(twisted));
-          sum.zero_();
-          SumOverFeatures(part, twisted, inputs, sum);
-          AddUntwisted(points, convolution_.Twist(part), Floats(sum),
-                       far.mutable_data_ptr<float>() + 2 * points * p);
+          for_pairs([&](int64_t p, PairState& state) { start(p, part, state); });
+          for (int64_t f = 0; f < features; f += step) {
+            for_pairs([&](int64_t, PairState& state) {
+              SumOverFeatures(part, f, std::min(features, f + step), state);
+            });
+          }
+          for_pairs([&](int64_t p, PairState& state) { finish(p, part, state); });
         }
       }
-    });
+    } else {
+      at::parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
+        const at::AutoDispatchBelowADInplaceOrView guard;
+        PairState state(points, step);
+        for (int64_t p = begin; p < end; ++p) {
+          for (int64_t part = 0; part < convolution_.parts(); ++part) {
+            start(p, part, state);
+            SumOverFeatures(part, 0, features, state);
+            finish(p, part, state);
+          }
+        }
+      });
+    }
     const at::Tensor channels = far.transpose(1, 2).reshape({2 * pairs, points});
     sums_ += convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1)).t() *
              far_rows_.unsqueeze(1);
   }
 
-  // sum += sum over features r of phi_r(q) * convolution of (phi_r(k) * values).
-  void SumOverFeatures(int64_t part, const at::Tensor& values, at::Tensor& inputs,
-                       at::Tensor& sum) const {
-    const int64_t points = convolution_.points(), features = keys_.size(0);
+  // Adds to the state's sum over features r in [begin, end): phi_r(q) * convolution of (phi_r(k) *
+  // its twisted values).
+  void SumOverFeatures(int64_t part, int64_t begin, int64_t end, PairState& state) const {
+    const int64_t points = convolution_.points();
     const float* const keys = keys_.const_data_ptr<float>();
     const float* const queries = queries_.const_data_ptr<float>();
-    for (int64_t f = 0; f < features; f += inputs.size(0)) {
-      const int64_t count = std::min(inputs.size(0), features - f);
-      for (int64_t r = 0; r < count; ++r)
-        Expand(points, keys + (f + r) * points, Floats(values), Floats(inputs) + 2 * points * r);
-      const at::Tensor y = Filtered(inputs.narrow(0, 0, count), part);
-      for (int64_t r = 0; r < count; ++r)
-        Contract(points, queries + (f + r) * points, Floats(y) + 2 * points * r, Floats(sum));
+    for (int64_t f = begin; f < end; f += state.inputs.size(0)) {
+      const int64_t count = std::min(state.inputs.size(0), end - f);
+      for (int64_t r = 0; r < count; ++r) {
+        Expand(points, keys + (f + r) * points, Floats(state.twisted),
+               Floats(state.inputs) + 2 * points * r);
+      }
+      const at::Tensor y = Filtered(state.inputs.narrow(0, 0, count), part);
+      for (int64_t r = 0; r < count; ++r) {
+        Contract(points, queries + (f + r) * points, Floats(y) + 2 * points * r, Floats(state.sum));
+      }
     }
   }
 
@@ -282,16 +334,20 @@ class FftAlgorithm final : public Algorithm {
       const auto convolution = problem.bias->Convolve(sequence.length);
       for (int64_t head = 0; head < piece.values.size(0); ++head) {
         Solver solver(piece, sequence, head, *convolution);
+        Checkpoint();
         const at::Tensor error = solver.Denominators();
         const at::Tensor doubtful = error.le(allowed).logical_not_();  // NaN is in doubt
         std::vector<int64_t> rows = Indices(doubtful);
         const bool worthwhile =
-            static_cast<double>(rows.size()) <= kMostRepairs * static_cast<double>(sequence.length);
+            !TooManyFftRepairs(static_cast<int64_t>(rows.size()), sequence.length);
         if (!worthwhile && on_doubt == OnDoubt::kRaise) {
-          Refuse(sequence, piece.part.head_begin + head, rows, error, allowed);
+          RefuseFft(static_cast<int64_t>(rows.size()), sequence.length,
+                    piece.part.head_begin + head, rows.front(), error[rows.front()].item<float>(),
+                    allowed);
         }
         if (worthwhile) {
           solver.Outputs();
+          Checkpoint();
         } else {
           rows.resize(sequence.length);
           std::iota(rows.begin(), rows.end(), 0);
@@ -307,17 +363,6 @@ class FftAlgorithm final : public Algorithm {
     const at::Tensor index = mask.nonzero().flatten().contiguous();
     const int64_t* const data = index.const_data_ptr<int64_t>();
     return {data, data + index.numel()};
-  }
-
-  [[noreturn]] static void Refuse(const Sequence& sequence, int64_t head,
-                                  const std::vector<int64_t>& rows, const at::Tensor& error,
-                                  double allowed) {
-    TORCH_CHECK_VALUE(
-        false, "algorithm: \"fft\" would miss the promised accuracy in ", rows.size(), " of ",
-        sequence.length, " rows of head ", head, " (row ", rows.front(), " expects an error of ",
-        error[rows.front()].item<float>(), " of max|v|, ", allowed,
-        " is allowed): their denominators are small beside the transform's rounding errors. "
-        "Expected algorithm \"auto\" or \"direct\" for this table");
   }
 };
 

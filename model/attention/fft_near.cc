@@ -1,6 +1,5 @@
 #include "model/attention/fft_near.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 
 #include "model/attention/fft_kernels.h"
 #include "model/attention/structured/chunk_kernels.h"
+#include "model/attention/structured/threading.h"
 
 namespace longwave::attention {
 namespace {
@@ -36,17 +36,18 @@ class NearSums {
         states_(Floats(has_floor_ ? chunks_ * StateSize() : 0)) {}
 
   void Run() {
-    at::parallel_for(0, chunks_, kGrain, [&](int64_t begin, int64_t end) {
+    For(Threading::kParallel, chunks_, kGrain, [&](int64_t begin, int64_t end) {
       const at::Tensor scratch = Floats(static_cast<int64_t>(shape_.scratch_size()));
       for (int64_t c = begin; c < end; ++c) Pack(c, scratch.mutable_data_ptr<float>());
     });
     if (has_floor_) {
-      at::parallel_for(0, StateSize(), kStatePiece, [&](int64_t begin, int64_t end) {
+      // A sweep over all chunks for each piece of the states: as much as many chunks.
+      For(Threading::kParallel, StateSize(), kStatePiece, [&](int64_t begin, int64_t end) {
         for (int64_t piece = begin; piece < end; piece += kStatePiece)
           SumStates(piece, std::min(end, piece + kStatePiece));
       });
     }
-    at::parallel_for(0, chunks_, kGrain, [&](int64_t begin, int64_t end) {
+    For(Threading::kParallel, chunks_, kGrain, [&](int64_t begin, int64_t end) {
       const at::Tensor tiles = Floats(kChunk * (shape_.features_pad + shape_.value_pad + 1) +
                                       static_cast<int64_t>(shape_.scratch_size()));
       for (int64_t c = begin; c < end; ++c) Solve(c, tiles.mutable_data_ptr<float>());

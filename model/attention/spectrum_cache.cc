@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "model/attention/checkpoint.h"
 #include "model/attention/fft_size.h"
 
 namespace longwave::attention {
@@ -23,8 +24,10 @@ std::shared_ptr<const Convolution> Compute(const at::Tensor& table, bool causal,
           return center[std::clamp(t, -edge, edge)];
         },
         reach, far));
+    Checkpoint();
     convolution->SetWeights(
         head, at::from_blob(far.data(), {1, static_cast<int64_t>(far.size())}, at::kDouble));
+    Checkpoint();
   }
   return convolution;
 }
