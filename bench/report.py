@@ -370,6 +370,8 @@ def serving_gpu_table(data: dict) -> str:
     size = {name: under_load(runs[name]) for name in ratio}
     padded = sum(run["batches"]["padded_tokens"] for run in runs.values() if "batches" in run)
     lines = [
+        "![latency over load, with and without a long request](images/serving_gpu.svg)",
+        "",
         *scenario_table(runs, GPU_SCENARIOS),
         "",
         f"- Tokens a second against `model/runtime` driven directly: {ratio['bert_64']:.0%} at 512 tokens, {ratio['bert_ragged']:.0%} with ragged lengths. "
@@ -391,6 +393,7 @@ def serving_gpu_plot(data: dict, path: pathlib.Path) -> None:
     figure, axis = plt.subplots(figsize=(6, 4))
     for suffix, label, colour in (("", "alone", "C0"), ("_long", "beside 1,048,576 tokens", "C1")):
         rows = [run["classes"][0] for name, run in runs.items() if name.startswith("bert_at_") and name.endswith("_long") == bool(suffix)]
+        rows.sort(key=lambda row: row["answered_per_s"])
         for quantile, style in (("p50", "-"), ("p99", "--")):
             axis.plot([row["answered_per_s"] for row in rows], [row["answered_ms"][quantile] for row in rows], style, marker="o", color=colour, label=f"{quantile}, {label}")
     axis.axvline(runs["bert_64"]["classes"][0]["answered_per_s"], color="grey", linewidth=1, label="64 callers that wait")
