@@ -12,19 +12,19 @@ import argparse
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
 
 from random_bert import write_random_bert
 from serving import RAGGED, ROOT, Bench, cpu_name
 
-PARTS = ("null", "capacity", "load", "overload", "runtime")
+PARTS = ("runtime", "null", "capacity", "load", "overload", "curve")
 MANY_RAGGED = f"{RAGGED},pool=1024"  # enough for their mean to be that of the distribution
 LONG = "long:length=1048576,concurrency=1,pool=1"
-SHARES = (0.25, 0.5, 0.75, 0.9)
+SHARES = (0.25, 0.75, 0.9)
 
 # What the server promises of bfloat16 answers whatever batch a request was part of (model/runtime/model.h).
 TOLERANCE = 3e-2
@@ -33,11 +33,11 @@ TOLERANCE = 3e-2
 class GpuBench(Bench):
     """The same with a model of BERT-base's shape on a GPU."""
 
-    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str], shares: list[float], repeats: int):
+    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str], shares: list[float], repeats: int, save: Callable[[dict], None]):
         super().__init__(build, repository / "bert/1", scale)
         self.repository, self.device, self.flags, self.shares = repository, device, flags, shares
         self.many = ("--threads", str(threads), "--connections", str(threads))
-        self.repeats = repeats
+        self.repeats, self.save = repeats, save
         self.options = ("--tolerance", str(TOLERANCE), *self.many)
 
     def sums(self) -> dict[str, float]:
@@ -64,9 +64,13 @@ class GpuBench(Bench):
                 "padded_tokens": more["longwave_padded_tokens_total"],
                 "splits": more["longwave_batch_splits_total"],
             }
+        self.save(self.runs)
         return row
 
     def run(self, parts: list[str]) -> None:
+        if "runtime" in parts:
+            self.direct("runtime_512", "mix:length=512,concurrency=64", 5, self.device)
+            self.direct("runtime_ragged", RAGGED, 5, self.device)
         if "null" in parts:
             ids = ("--vocab-size", "30522")
             with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
@@ -79,9 +83,6 @@ class GpuBench(Bench):
         if {"capacity", "load", "overload"} & {*parts}:
             with self.serve(*command, *self.flags):
                 self.run_real(parts)
-        if "runtime" in parts:
-            self.direct("runtime_512", "mix:length=512,concurrency=64", 5, self.device)
-            self.direct("runtime_ragged", RAGGED, 5, self.device)
 
     def run_real(self, parts: list[str]) -> None:
         capacity = self.load("bert_64", "cap:length=512,concurrency=64", seconds=6, options=self.options)["answered_per_s"]
@@ -91,13 +92,16 @@ class GpuBench(Bench):
             self.load("bert_ragged", MANY_RAGGED, seconds=8, options=self.options)
             self.load("bert_16k", "mix:length=16384,concurrency=4,pool=16", seconds=5, options=self.options)
         if "load" in parts:
-            for share in self.shares:
-                self.load_beside_long(f"bert_at_{share:.0%}", f"short:length=512,rate={share * capacity:.1f}", self.repeats if share == 0.5 else 1)
+            self.load_beside_long(0.5, capacity, self.repeats)
         if "overload" in parts:
             self.load("bert_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=250ms", seconds=8, options=self.options)
+        if "curve" in parts:
+            for share in self.shares:
+                self.load_beside_long(share, capacity, repeats=1)
 
-    def load_beside_long(self, name: str, traffic: str, repeats: int) -> None:
+    def load_beside_long(self, share: float, capacity: float, repeats: int) -> None:
         """The traffic without and with a long request, in turns, since the host's other guests come and go; keeps the runs of median p99."""
+        name, traffic = f"bert_at_{share:.0%}", f"short:length=512,rate={share * capacity:.1f}"
         tries = {name: [], f"{name}_long": []}
         for _ in range(repeats):
             for suffix, classes in (("", (traffic,)), ("_long", (traffic, LONG))):
@@ -118,26 +122,23 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu for a trial of the script")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity, where latency over load is measured")
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity, where latency over load is measured beside one half")
     parser.add_argument("--repeats", type=int, default=3, help="runs with and without a long request at half of the capacity")
     parser.add_argument("--threads", type=int, default=4, help="threads and connections of the load")
     parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
     parser.add_argument("--server-flag", action="append", default=[], help="further flags of the server")
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file for the results; default: print them")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="JSON file for the results")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before all was measured"))
+    machine = {"processor": cpu_name(), "cores": os.cpu_count(), "gpu": gpu_name() if args.device != "cpu" else "none"}
+
+    def save(runs: dict) -> None:
+        """After every scenario, so that nothing is lost."""
+        text = json.dumps({"benchmark": "serving_gpu", "machine": machine, "scale": args.scale, "server_flags": args.server_flag, "runs": runs}, indent=1)
+        args.out.write_text(text + "\n")
+
     with tempfile.TemporaryDirectory() as repository:
         write_random_bert(pathlib.Path(repository, "bert/1"))
-        bench = GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag, args.shares, args.repeats)
-        try:
-            bench.run(args.parts)
-        finally:  # what was measured is not lost
-            machine = {"processor": cpu_name(), "cores": os.cpu_count(), "gpu": gpu_name() if args.device != "cpu" else "none"}
-            text = json.dumps({"benchmark": "serving_gpu", "machine": machine, "scale": args.scale, "server_flags": args.server_flag, "runs": bench.runs}, indent=1)
-            if args.out:
-                args.out.write_text(text + "\n")
-            else:
-                print(text)
+        GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag, args.shares, args.repeats, save).run(args.parts)
     return 0
 
 
