@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "model/attention/cuda/algorithms.h"
+#include "model/attention/cuda/direct_fused_plan.h"
 #include "model/attention/cuda/direct_tiles.h"
 #include "model/attention/cuda/direct_workspace.h"
 #include "model/attention/cuda/exact_rows.h"
@@ -115,10 +117,17 @@ class DirectAlgorithm final : public Algorithm {
       return;
     }
 
+    args.maxima = MaximaOf(*problem.bias, problem.q.device());
+    const int multiprocessors = at::cuda::getCurrentDeviceProperties()->multiProcessorCount;
+    if (const std::optional<FusedPlan> plan = PlanFused(problem, attention, multiprocessors)) {
+      C10_CUDA_CHECK(LaunchDirectFused(args, *plan, stream));
+      return;
+    }
+
     const DirectWorkspace workspace(problem, args);
     const DirectOperands& operands = args.operands;
     const bool hopper = OnHopper(attention.bias.grid_width);
-    if (hopper) ChooseGrid(at::cuda::getCurrentDeviceProperties()->multiProcessorCount, args);
+    if (hopper) ChooseGrid(multiprocessors, args);
     at::Tensor sums, denominators;
     if (args.splits > 1) {
       const at::TensorOptions floats = problem.q.options().dtype(at::kFloat);
@@ -128,7 +137,6 @@ class DirectAlgorithm final : public Algorithm {
       args.denominators = denominators.mutable_data_ptr<float>();
       args.sums = sums.mutable_data_ptr<float>();
     }
-    args.maxima = MaximaOf(*problem.bias, problem.q.device());
 
     C10_CUDA_CHECK(LaunchDirectOperands(args, stream));
     C10_CUDA_CHECK(hopper ? LaunchDirectHopper(args, stream) : LaunchDirectMma(args, stream));
