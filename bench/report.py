@@ -209,17 +209,18 @@ def squares_table(data: dict) -> str:
 def gpu_table(data: dict) -> str:
     """Batches down, contenders across; the peers without a bias are timed once and stand beside every table."""
     lines = []
+    peers = {(row["batch"], row["n"]): row["median_ms"] for row in data["rows"] if row["contender"] == "cudnn" and "median_ms" in row}
     for features in dict.fromkeys(row.get("features", 64) for row in data["rows"]):
         some = [row for row in data["rows"] if row.get("features", 64) == features]
-        peers = {(row["batch"], row["n"]): row["median_ms"] for row in some if row["contender"] == "cudnn" and "median_ms" in row}
         for table in dict.fromkeys(row["table"] for row in some):
             rows = [row for row in some if row["table"] == table]
             lines += [f"**{table} table**, m = {features}, median ms (times cuDNN softmax's; below 1 is faster; ~ extrapolated)", ""]
             lines += [*gpu_rows(rows, peers), ""]
+    commits = dict.fromkeys(row.get("commit", data["commit"]) for row in data["rows"])
     machine, shape = data["machine"], data["shape"]
     lines += [*gpu_errors(data["rows"]), ""]
     lines.append(
-        f"{machine['gpu']}, torch {machine['torch']}, commit {data['commit']}; {shape['heads']} heads, d = {shape['head_dim']}, "
+        f"{machine['gpu']}, torch {machine['torch']}, commit {', '.join(commits)}; {shape['heads']} heads, d = {shape['head_dim']}, "
         f"{shape['dtype']}, each call a CUDA graph where it takes less than 0.4 s."
     )
     return "\n".join(lines)
