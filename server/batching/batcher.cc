@@ -45,7 +45,7 @@ class Batcher::GapControl final : public BatchControl {
   bool Continue() override {
     const uint64_t cancels = batcher_->cancels_;
     const bool changed = cancels != cancels_ || batcher_->clock_->Now() >= wanted_until_;
-    if (!changed && !batcher_->short_works_) return true;
+    if (!changed && !crowded()) return true;
     cancels_ = cancels;
     while (true) {
       std::optional<Batch> batch;
@@ -72,7 +72,9 @@ class Batcher::GapControl final : public BatchControl {
     }
   }
 
-  bool crowded() const override { return batcher_->short_works_; }
+  bool crowded() const override {
+    return batcher_->short_works_[static_cast<size_t>(worker_)];
+  }
 
  private:
   // Returns whether somebody still waits for the batch.
@@ -107,7 +109,10 @@ absl::StatusOr<std::unique_ptr<Batcher>> Batcher::Create(const Options& options,
 
 Batcher::Batcher(const Options& options, std::vector<Worker> workers, const Clock* clock,
                  BatchObserver* observer)
-    : workers_(std::move(workers)), clock_(clock), scheduler_(options, workers_, observer) {
+    : workers_(std::move(workers)),
+      clock_(clock),
+      scheduler_(options, workers_, observer),
+      short_works_(workers_.size()) {
   for (const Worker& worker : workers_) {
     memory_listeners_.push_back(worker.memory->AddListener([this] {
       absl::MutexLock lock(&mutex_);
@@ -138,7 +143,11 @@ Batcher::~Batcher() {
   }
 }
 
-void Batcher::Publish() { short_works_ = scheduler_.has_short(); }
+void Batcher::Publish() {
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    short_works_[i] = scheduler_.has_short(static_cast<int>(i));
+  }
+}
 
 void Batcher::WakeMemory(bool released) {
   if (!released) return;

@@ -99,7 +99,7 @@ class Batcher {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
   // What a checkpoint looks at without the lock.
-  std::atomic<bool> short_works_{false};
+  std::vector<std::atomic<bool>> short_works_;  // by worker
   std::atomic<uint64_t> cancels_{0};
 
   std::vector<int> memory_listeners_;  // by worker

@@ -203,19 +203,18 @@ absl::Status Scheduler::CheckDeadline(const WorkGroup& group, absl::Time now) {
 absl::Duration Scheduler::LaneTime(Lane lane, const WorkGroup& group, double cost,
                                    absl::Time now) const {
   const auto work = [&](double ms) { return meter_.WorkTime(ms, options_.max_batch_time); };
-  const bool shares = workers_[0].executor->shares_device();
   absl::Duration time =
       work(queues_[Index(lane)].BacklogUpTo(group.client, group.weight, cost));
-  if (lane == Lane::kLong && !shares) time += work(queues_[Index(Lane::kShort)].backlog());
+  if (lane == Lane::kLong) time += work(queues_[Index(Lane::kShort)].backlog());
   bool long_runs = false;
   for (const auto& [id, batch] : running_) {
     long_runs |= batch.lane == Lane::kLong;
-    if (batch.lane != lane && (shares || lane == Lane::kShort)) continue;
+    if (batch.lane == Lane::kLong && lane == Lane::kShort) continue;
     const absl::Time end = batch.gap_from.value_or(now);
     time += std::max(absl::ZeroDuration(), batch.predicted - (end - batch.start - batch.paused));
   }
   time /= static_cast<double>(workers_.size());
-  if (lane == Lane::kShort && !shares && (long_runs || LaneHasWork(Lane::kLong))) {
+  if (lane == Lane::kShort && (long_runs || LaneHasWork(Lane::kLong))) {
     time /= 1 - options_.long_lane_share;
   }
   return std::max(time, work(cost) / static_cast<double>(workers_.size()));
@@ -267,7 +266,6 @@ std::optional<Batch> Scheduler::Start(int worker, Lanes lanes, BatchId within, a
     }
     Batch started{++last_batch_, worker, lane, {}};
     for (const Item* item : batch.items) started.items.push_back(item->work.get());
-    if (lane == Lane::kShort) ++short_running_;
     running_.emplace(started.id, std::move(batch));
     return started;
   }
@@ -385,15 +383,23 @@ void Scheduler::ChargeOwed(Running& batch, absl::Time now, absl::Duration most_d
   batch.owed_from.reset();
 }
 
+void Scheduler::SettleOwed(absl::Time now) {
+  for (auto& [id, batch] : running_) {
+    if (batch.lane == Lane::kShort || HasShortWork(batch.worker)) continue;
+    ChargeOwed(batch, now, options_.max_batch_time);
+    absl::Duration& owed = long_lane_owed_[static_cast<size_t>(batch.worker)];
+    owed = std::max(owed, absl::ZeroDuration());
+  }
+}
+
 bool Scheduler::ShouldPause(BatchId id, absl::Time now) {
   Running& batch = running_.at(id);
   const auto w = static_cast<size_t>(batch.worker);
   if (batch.lane == Lane::kShort || !workers_[w].executor->shares_device()) return false;
   // Its chunks are long beside what a short batch earns it: what one takes too much is waited for.
   ChargeOwed(batch, now, options_.max_batch_time);
-  absl::Duration& owed = long_lane_owed_[w];
   if (!HasShortWork(batch.worker)) {
-    owed = std::max(owed, absl::ZeroDuration());
+    long_lane_owed_[w] = std::max(long_lane_owed_[w], absl::ZeroDuration());
     return false;
   }
   if (!MayResume(id)) return true;
@@ -420,7 +426,6 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
   const auto found = running_.find(id);
   const Running batch = std::move(found->second);
   running_.erase(found);
-  if (batch.lane == Lane::kShort) --short_running_;
   const auto w = static_cast<size_t>(batch.worker);
   const absl::Duration compute = now - batch.start - batch.paused;
   MemoryBudget& budget = *workers_[w].memory;
@@ -439,6 +444,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
     long_lane_owed_[w] =
         std::min(long_lane_owed_[w] + pay, std::max(pay, options_.max_batch_time));
   }
+  if (batch.lane == Lane::kShort) SettleOwed(now);
   observer_->OnBatchDone(batch.worker, batch.lane, batch.size.items, batch.size.tokens, compute);
 
   std::vector<Item*> failed;

@@ -119,8 +119,10 @@ class Scheduler {
 
   bool has_waiting() const { return waiting_.items > 0; }
   bool has_short_waiting() const { return LaneHasWork(Lane::kShort); }
-  // Whether a long batch could have to make way.
-  bool has_short() const { return has_short_waiting() || short_running_ > 0; }
+  // Whether a long batch of the worker could have to make way: short work waits, or runs there.
+  bool has_short(int worker) const {
+    return has_short_waiting() || HasBatch(worker, Lane::kShort);
+  }
   bool idle() const { return waiting_.items == 0 && running_.empty(); }
   int64_t queue_tokens() const { return waiting_.tokens; }
   int64_t queue_items() const { return waiting_.items; }
@@ -194,6 +196,9 @@ class Scheduler {
   // Charges a long batch the time that it went on although there was short work. What it was not
   // owed becomes its debt, up to most_debt.
   void ChargeOwed(Running& batch, absl::Time now, absl::Duration most_debt);
+  // Closes the account of long batches whose worker has no short work any more, and forgives debts:
+  // time that a batch has for itself costs it nothing.
+  void SettleOwed(absl::Time now);
   // Fill in what a batch of the lane consists of; false when nothing can start.
   bool FormNew(Running& batch, absl::Time now, std::vector<Ending>& endings);
   bool FormRetry(Running& batch, absl::Time now);
@@ -237,7 +242,6 @@ class Scheduler {
   std::array<FairQueue, kLaneCount> queues_;
   std::array<std::list<std::vector<Item*>>, kLaneCount> retries_;  // batches that go first
   std::map<BatchId, Running> running_;
-  int short_running_ = 0;  // of running_
   QueueSize waiting_;  // queues and retries
   absl::flat_hash_map<uint64_t, QueueSize> waiting_by_client_;  // none is empty
   LoadMeter meter_;

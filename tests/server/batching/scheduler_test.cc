@@ -340,6 +340,50 @@ TEST_F(SchedulerTest, ALongBatchPausesForShortWorkAndIsOwedItsShare) {
   EXPECT_EQ(ended_.Await("long").timing.compute, absl::Milliseconds(10 + 12 + 3 + 1));
 }
 
+TEST_F(SchedulerTest, TimeThatALongBatchHasForItselfIsNoDebt) {
+  BatchingOptions options = Open();
+  options.long_lane_share = 0.25;
+  Make(options, 0, 1, /*shares_device=*/true);
+  Admit({{"long", 2000}});
+  ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
+  const Batch outer = batch_;
+  Admit({{"a", 10}});
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  now_ += absl::Milliseconds(30);
+  Admit({{"b", 10}});
+  Finish();  // earns it 10 ms
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("b"));
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));  // it goes on, for what it is owed
+  now_ += absl::Milliseconds(3);
+  Finish();  // 1 ms more, 3 ms had; from here on there is no short work, and no checkpoint asks
+  EXPECT_FALSE(scheduler_->has_short(0));
+  now_ += absl::Seconds(1);
+  Admit({{"c", 10}});
+  ASSERT_THAT(Start(Lanes::kShort), ElementsAre("c"));
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));
+  now_ += absl::Milliseconds(7);
+  EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));
+  now_ += absl::Milliseconds(2);
+  EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));  // 8 ms are used up
+  Finish();
+  Finish(outer);
+}
+
+TEST_F(SchedulerTest, ALongBatchMakesWayForItsOwnWorkersShortWorkOnly) {
+  Make(Open(), 0, 2, /*shares_device=*/true);
+  Admit({{"long", 2000}});
+  ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
+  const Batch outer = batch_;
+  Admit({{"a", 10}});
+  EXPECT_TRUE(scheduler_->has_short(0));  // either worker may take it
+  EXPECT_TRUE(scheduler_->has_short(1));
+  ASSERT_THAT(Start(Lanes::kShort, /*worker=*/1), ElementsAre("a"));
+  EXPECT_FALSE(scheduler_->has_short(0));
+  EXPECT_TRUE(scheduler_->has_short(1));
+  Finish();
+  Finish(outer);
+}
+
 TEST_F(SchedulerTest, APausedBatchGoesOnToStopWhenNobodyWaitsForIt) {
   Make(Open(), 0, 1, /*shares_device=*/true);
   const GroupId group = Admit({{"long", 2000}});
