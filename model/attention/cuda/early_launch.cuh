@@ -3,6 +3,10 @@
 
 #include <cuda_runtime.h>
 
+#include <limits>
+
+#include "model/attention/cuda/per_device.h"
+
 // Programmatic dependent launch (CUDA programming guide, "Programmatic Dependent Launch and
 // Synchronization"): the next kernel of a stream is launched and set up while this one finishes.
 namespace longwave::attention::cuda {
@@ -26,11 +30,9 @@ __device__ inline void WaitForPredecessors() {
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchEarly(void (*kernel)(Parameters...), dim3 grid, dim3 threads, size_t bytes,
                         cudaStream_t stream, Arguments&&... arguments) {
-  static const bool kCompiled = [kernel] {  // all of the library is, or nothing
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
-           attributes.binaryVersion >= 90 && attributes.ptxVersion >= 90;
-  }();
+  static OncePerDevice compiled;  // all of the library is, or nothing
+  const bool early =
+      compiled.Get([kernel] { return CompiledFor(kernel, 90, std::numeric_limits<int>::max()); });
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -40,7 +42,7 @@ cudaError_t LaunchEarly(void (*kernel)(Parameters...), dim3 grid, dim3 threads, 
   config.dynamicSmemBytes = bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = kCompiled ? 1 : 0;
+  config.numAttrs = early ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Arguments&&>(arguments)...);
 }
 

@@ -2,6 +2,7 @@
 // a head: one warp has the tiles of k and v copied to a ring of stages, and each of four
 // warpgroups takes every fourth block: phi(k) by wgmma, over k's own tile, from where it is copied
 // out; then the states, phi(k) transposed as it is read.
+#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -259,12 +260,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t LaunchHopperKeys(const StructuredArgs& args, cudaStream_t stream) {
-  static const bool kCompiled = [] {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, HopperKeys) == cudaSuccess &&
-           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
-  }();
-  if (!kCompiled) return cudaErrorNotSupported;
+  static OncePerDevice compiled;
+  if (!compiled.Get([] { return CompiledFor(HopperKeys, 90, 90); })) return cudaErrorNotSupported;
   const AttentionArgs& base = args.base;
   TokenMaps maps{};
   cudaError_t error =

@@ -5,6 +5,7 @@
 // multiprocessor, so that one's weights hide behind the other's products.
 #include <algorithm>
 
+#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -387,12 +388,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 cudaError_t LaunchHopperQueries(const StructuredArgs& args, cudaStream_t stream) {
-  static const bool kCompiled = [] {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, HopperQueries) == cudaSuccess &&
-           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
-  }();
-  if (!kCompiled) return cudaErrorNotSupported;
+  static OncePerDevice compiled;
+  if (!compiled.Get([] { return CompiledFor(HopperQueries, 90, 90); }))
+    return cudaErrorNotSupported;
   const cudaError_t error = cudaFuncSetAttribute(
       HopperQueries, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;

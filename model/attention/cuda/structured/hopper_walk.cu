@@ -4,6 +4,7 @@
 // phi(k) and v copied to a ring of stages, each once for all queries that meet it; another one the
 // queries and their sums of states. Three warpgroups take turns at units of 64 queries: one's
 // weights are applied while the others' products run.
+#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -402,12 +403,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t LaunchHopperWalk(const StructuredArgs& args, cudaStream_t stream) {
-  static const bool kCompiled = [] {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, HopperWalk) == cudaSuccess &&
-           attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
-  }();
-  if (!kCompiled) return cudaErrorNotSupported;
+  static OncePerDevice compiled;
+  if (!compiled.Get([] { return CompiledFor(HopperWalk, 90, 90); })) return cudaErrorNotSupported;
   const AttentionArgs& base = args.base;
   TokenMaps maps{};
   cudaError_t error =
