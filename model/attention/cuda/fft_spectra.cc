@@ -8,6 +8,8 @@
 #include <ATen/ops/fft_rfft2.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAGraphsC10Utils.h>
+#include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
 #include <cmath>
@@ -121,6 +123,7 @@ std::shared_ptr<const FftSpectrum> ComputeGrid(const PositionBias& bias, int64_t
   spectrum->values =
       at::fft_rfft2(circulant, at::OptionalIntArrayRef(), {-2, -1}).to(at::kComplexFloat);
   spectrum->norms = c.square().sum(at::IntArrayRef({1, 2})).sqrt().to(at::kFloat);
+  c10::cuda::getCurrentCUDAStream(device.index()).synchronize();  // others may read it at once
   return spectrum;
 }
 
@@ -131,21 +134,32 @@ FftSpectra::FftSpectra(const at::Device& device) : device_(device), roots_(Roots
 template <typename Make>
 std::shared_ptr<const FftSpectrum> FftSpectra::Find(int64_t size, int64_t reach,
                                                     const Make& make) const {
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(device_.index());
+  const bool capturing =
+      c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None;
   const std::scoped_lock lock(mutex_);
-  const auto it = std::find_if(recent_.begin(), recent_.end(), [&](const auto& spectrum) {
-    return spectrum->size == size && spectrum->reach == reach;
+  const auto it = std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) {
+    return entry.spectrum->size == size && entry.spectrum->reach == reach;
   });
   if (it != recent_.end()) {
     recent_.splice(recent_.begin(), recent_, it);
-    return recent_.front();
+  } else {
+    recent_.push_front({make(), /*captured=*/false});
+    int64_t bytes = 0;
+    for (auto kept = recent_.begin(); kept != recent_.end();) {
+      bytes += kept->spectrum->bytes();
+      const bool drop = bytes > kMaxBytes && kept != recent_.begin() && !kept->captured;
+      kept = drop ? recent_.erase(kept) : std::next(kept);
+    }
   }
-  recent_.push_front(make());
-  int64_t bytes = 0;
-  for (auto kept = recent_.begin(); kept != recent_.end();) {
-    bytes += (*kept)->bytes();
-    kept = bytes > kMaxBytes && kept != recent_.begin() ? recent_.erase(kept) : std::next(kept);
+  Entry& found = recent_.front();
+  found.captured |= capturing;
+  // Once it is dropped, its memory is not given away before the kernels that read it are done.
+  for (const at::Tensor* const x :
+       {&found.spectrum->values, &found.spectrum->norms, &found.spectrum->near}) {
+    if (x->defined()) x->record_stream(stream);
   }
-  return recent_.front();
+  return found.spectrum;
 }
 
 std::shared_ptr<const FftSpectrum> FftSpectra::Get(const PositionBias& bias, int64_t n,

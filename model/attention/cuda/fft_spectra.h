@@ -27,8 +27,10 @@ struct FftSpectrum {
 };
 
 // Of one table on one device by size, made on first use, transformed in float64; the least recently
-// used are dropped when all take more than kMaxBytes. Thread-safe; a call that has to make one
-// waits for the device.
+// used are dropped when all take more than kMaxBytes, but for those that a graph was captured with:
+// it reads them whenever it is replayed. What is returned may be read by the current stream, also
+// after it is dropped. Thread-safe; a call that has to make one waits for the device, and cannot be
+// captured.
 class FftSpectra {
  public:
   static constexpr int64_t kMaxBytes = int64_t{512} << 20;
@@ -48,13 +50,18 @@ class FftSpectra {
                                              int64_t width) const;
 
  private:
+  struct Entry {
+    std::shared_ptr<const FftSpectrum> spectrum;
+    bool captured;  // a graph may read it
+  };
+
   template <typename Make>
   std::shared_ptr<const FftSpectrum> Find(int64_t size, int64_t reach, const Make& make) const;
 
   const at::Device device_;
   const at::Tensor roots_;
   mutable std::mutex mutex_;
-  mutable std::list<std::shared_ptr<const FftSpectrum>> recent_;  // guarded by mutex_
+  mutable std::list<Entry> recent_;  // guarded by mutex_
 };
 
 }  // namespace longwave::attention::cuda
