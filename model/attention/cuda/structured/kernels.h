@@ -74,7 +74,9 @@ cudaError_t LaunchSimtKeys(const StructuredArgs& args, cudaStream_t stream);
 cudaError_t LaunchSimtQueries(const StructuredArgs& args, cudaStream_t stream);
 
 // Sums of states of `size` elements (an even number) over the far field. bf16: of the mma
-// implementation. Where it can it works in place, and lets `sums` be `states`.
+// implementation. Where it can it works in place, and lets `sums` be `states`. A captured launch
+// serves sequences up to the longest of its capture; the bf16 sums of longer ones may be NaN, which
+// puts every row that reads them in doubt.
 cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream);
 
 }  // namespace longwave::attention::cuda

@@ -77,6 +77,14 @@ struct ScanPlace {
   }
 };
 
+// Sums of a sequence that has more blocks than shared memory was allotted for: a captured graph may
+// be replayed with one. What is not a number puts the rows in doubt, and they are computed exactly.
+// Threads (segments, lanes) of bfloat16 pairs; sums: of the lane, `step` pairs from block to block.
+__device__ void RefuseSums(uint32_t* sums, int64_t step, int blocks, int segment, int segments) {
+  constexpr uint32_t kNaNs = 0x7fff7fff;
+  for (int b = segment; b < blocks; b += segments) sums[b * step] = kNaNs;
+}
+
 // blockDim (lanes, segments); grid (lanes of a state, heads * max_groups, sequences).
 template <typename State>
 __global__ void __launch_bounds__(kMaxThreads)
@@ -192,7 +200,8 @@ __global__ void __launch_bounds__(kMaxThreads)
 // totals of the other segments end.
 template <int kRows>
 __global__ void __launch_bounds__(kConstantThreads)
-    ConstantScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes) {
+    ConstantScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes,
+                 int most_blocks) {
   extern __shared__ __align__(16) unsigned char storage[];
   LaunchDependents();
   const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
@@ -209,6 +218,7 @@ __global__ void __launch_bounds__(kConstantThreads)
   const int64_t step = args.plan.max_groups * state_pairs;  // from block to block
   const int64_t base = place.first * state_pairs + static_cast<int64_t>(blockIdx.x) * lanes + lane;
   uint32_t* const sums = static_cast<uint32_t*>(args.states) + base;
+  if (blocks > most_blocks) return RefuseSums(sums, step, blocks, segment, segments);
   const int begin = segment * kRows;
   uint32_t states[kRows];
 #pragma unroll
@@ -275,7 +285,7 @@ cudaError_t LaunchConstantScan(const StructuredArgs& args, int blocks, int64_t p
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
     grid.x = static_cast<unsigned>(pairs / lanes);
-    return LaunchEarly(kernel, grid, threads, bytes, stream, args, pairs, lanes);
+    return LaunchEarly(kernel, grid, threads, bytes, stream, args, pairs, lanes, blocks);
   }
   return cudaErrorNotSupported;
 }
@@ -283,7 +293,8 @@ cudaError_t LaunchConstantScan(const StructuredArgs& args, int blocks, int64_t p
 // The same for bfloat16 states of sequences that are not too long: a thread block copies its lanes
 // of all blocks' states to shared memory once, and the passes run there.
 __global__ void __launch_bounds__(kLocalThreads)
-    LocalScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes) {
+    LocalScan(const __grid_constant__ StructuredArgs args, int64_t state_pairs, int lanes,
+              int most_blocks) {
   extern __shared__ __align__(16) unsigned char storage[];
   LaunchDependents();
   const ScanPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z));
@@ -300,6 +311,9 @@ __global__ void __launch_bounds__(kLocalThreads)
   const int64_t base = place.first * state_pairs + first;
   const uint32_t* const from = static_cast<const uint32_t*>(args.states) + base;
   uint32_t* const to = static_cast<uint32_t*>(args.sums) + base;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const int segment = static_cast<int>(threadIdx.x) / lanes, segments = kLocalThreads / lanes;
+  if (blocks > most_blocks) return RefuseSums(to + lane, step, blocks, segment, segments);
   // Sixteen-byte pieces: a state is a multiple of them, and so are the lanes.
   const int pieces = lanes / 4;
   for (int c = static_cast<int>(threadIdx.x); c < blocks * pieces; c += kLocalThreads) {
@@ -310,8 +324,6 @@ __global__ void __launch_bounds__(kLocalThreads)
   WaitForCopies<0>();
   __syncthreads();
 
-  const int lane = static_cast<int>(threadIdx.x) % lanes;
-  const int segment = static_cast<int>(threadIdx.x) / lanes, segments = kLocalThreads / lanes;
   const int per_segment = (blocks + segments - 1) / segments;
   const int begin = min(segment * per_segment, blocks);
   const int end = min(begin + per_segment, blocks);
@@ -405,7 +417,7 @@ cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream
         cudaFuncSetAttribute(LocalScan, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
     const dim3 grid(static_cast<unsigned>(pairs / lanes), units, args.base.sequences.count);
-    return LaunchEarly(LocalScan, grid, kLocalThreads, bytes, stream, args, pairs, lanes);
+    return LaunchEarly(LocalScan, grid, kLocalThreads, bytes, stream, args, pairs, lanes, blocks);
   }
   int segments = 1;
   while (segments < 16 && 4 * segments < blocks) segments *= 2;
