@@ -106,6 +106,23 @@ def test_rows_are_repaired_where_features_leave_the_certified_range(dtype, w_sca
         assert error(out, expected, v) <= PROMISE[dtype], algorithm
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("scale", [8.0, 12.0, 13.0])
+def test_features_that_float32_would_lose(dtype, scale):
+    """Queries look away from the direction in which keys are largest: phi(q) there is below exp(-87), phi(k) large."""
+    n = 600
+    bias = prepare("noise 0.5", n)
+    q, k, v, w = problem(n, dtype)
+    away = torch.nn.functional.normalize(w[0].double(), dim=-1).to(q)
+    q.mul_(0.05).sub_(away * q.norm(dim=-1, keepdim=True) * 20)
+    k[:, ::3] = (0.1 * k[:, ::3] + 8 * away).to(dtype)
+    w[0] *= 9.5 / w[0].norm()
+    expected = exact(q, k, v, w, bias, scale=scale)
+    for algorithm in ("auto", "direct"):
+        out = prepared_op(q, k, v, w, bias, scale=scale, algorithm=algorithm)
+        assert error(out, expected, v) <= PROMISE[dtype], algorithm
+
+
 @pytest.mark.parametrize("algorithm", FAST)
 @pytest.mark.parametrize("table", ["clipped", "alibi", "log distance", "noise 0.5"])
 def test_runs_are_equal_bit_by_bit(table, algorithm):

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "model/attention/cuda/direct_workspace.h"
+
 namespace longwave::attention::cuda {
 namespace {
 
@@ -44,7 +46,7 @@ void ForEachLength(const Problem& problem, const SequenceView& sequences, const 
 
 std::optional<FusedPlan> PlanFused(const Problem& problem, const AttentionArgs& args,
                                    int multiprocessors) {
-  if (!FusedServes(args)) return std::nullopt;
+  if (!FusedServes(args) || ShiftsFeatures(problem)) return std::nullopt;
   const SequenceView& sequences = args.sequences;
   const double heads = args.head_end - args.head_begin;
   int64_t longest = 0;

@@ -5,9 +5,13 @@
 #include <c10/cuda/CUDAException.h>
 
 #include "model/attention/cuda/exact_rows.h"
+#include "model/attention/feature_range.h"
 
 namespace longwave::attention::cuda {
 namespace {
+
+// exp(-87) is float32's least. What is typical has to do, as the projection is on the device.
+constexpr double kMaxUnshiftedExponent = 60;
 
 int32_t PartsOf(at::ScalarType dtype) {
   switch (dtype) {
@@ -33,6 +37,12 @@ int64_t OperandBytes(const Problem& problem) {
          (2 * Panels(problem.feature_dim()) + Panels(problem.v.size(2)));
 }
 
+bool ShiftsFeatures(const Problem& problem) {
+  const auto& [map, normalize, scale] = problem.features;
+  return FeatureRange::Typical(problem.q.size(2), normalize, scale).exponent >
+         kMaxUnshiftedExponent;
+}
+
 DirectWorkspace::DirectWorkspace(const Problem& problem, DirectArgs& args) {
   const AttentionArgs& attention = args.attention;
   DirectOperands& operands = args.operands;
@@ -47,7 +57,7 @@ DirectWorkspace::DirectWorkspace(const Problem& problem, DirectArgs& args) {
   operands.q.data = static_cast<char*>(tiles_.mutable_data_ptr());
   operands.k.data = operands.q.data + panel * operands.q.panels;
   operands.v.data = operands.k.data + panel * operands.k.panels;
-  if (!attention.normalize) {
+  if (ShiftsFeatures(problem)) {
     key_maxima_ =
         at::empty({operands.heads, attention.sequences.count, kMaxColumns}, bytes.dtype(at::kInt));
     operands.key_maxima = key_maxima_.mutable_data_ptr<int32_t>();
