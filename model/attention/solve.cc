@@ -114,8 +114,8 @@ int64_t PlannedLength(const BiasTable& table, int64_t length) {
 // Lengths that take one assignment are solved together, wherever their sequences lie. The shortest
 // range begins at 0 and the longest has no end: a captured graph may be replayed with other
 // lengths, up to the longest that it was captured with. Errors are bounded, launches made and
-// memory taken for that one; a longer sequence harms no memory, but may be computed in float64 row by
-// row, which is slow, and need not keep the tolerance.
+// memory taken for that one; a longer sequence harms no memory, but may be computed in float64 row
+// by row, which is slow, and need not keep the tolerance.
 void SolveAsPlannedOnDevice(const Problem& problem) {
   Shape base = BaseShape(problem);
   base.units = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(base.units)));
