@@ -5,14 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "server/rpc/caller.h"
 
 namespace longwave {
 namespace {
 
-using Json = nlohmann::json;
+// Keeps the order of members, by which errors name those that have no known name.
+using Json = nlohmann::ordered_json;
 
 constexpr char kApiKey[] = "api_key";
 constexpr char kAuthorization[] = "authorization";
@@ -24,6 +24,11 @@ absl::Status Bad(absl::string_view where, absl::string_view found, absl::string_
       absl::StrCat(where, ": found ", found, ", expected ", expected));
 }
 
+// By its place: who mistakes the format writes a key as a name.
+absl::Status UnknownMember(absl::string_view where, int number, absl::string_view expected) {
+  return Bad(where, absl::StrCat("an unknown name of member ", number), expected);
+}
+
 absl::StatusOr<double> ParseWeight(const Json& value, absl::string_view where) {
   if (value.is_number()) {
     const double weight = value.get<double>();
@@ -33,7 +38,8 @@ absl::StatusOr<double> ParseWeight(const Json& value, absl::string_view where) {
              absl::StrCat("a number from ", ClientWeights::kLeast, " to ", ClientWeights::kMost));
 }
 
-// The client that a member of an entry names; only addresses are no secrets.
+// The client that a member of an entry names. No error shows the value: a key may be where an
+// address belongs.
 absl::StatusOr<uint64_t> ParseClient(const std::string& member, const Json& value,
                                      absl::string_view where) {
   if (!value.is_string() || value.get_ref<const std::string&>().empty()) {
@@ -43,10 +49,10 @@ absl::StatusOr<uint64_t> ParseClient(const std::string& member, const Json& valu
   if (member == kAddress) {
     const absl::StatusOr<uint64_t> client = ClientOfAddress(text);
     if (client.ok()) return client;
-    return absl::InvalidArgumentError(absl::StrCat(where, ": ", client.status().message()));
+    return Bad(where, "another string", "an IPv4 or IPv6 address");
   }
   return member == kApiKey ? ClientOfMetadata(kApiKeyMetadata, text)
-                             : ClientOfMetadata(kAuthorizationMetadata, text);
+                           : ClientOfMetadata(kAuthorizationMetadata, text);
 }
 
 struct Entry {
@@ -63,10 +69,11 @@ absl::StatusOr<Entry> ParseEntry(const Json& json, const std::string& where) {
       ParseWeight(json.at(kWeight), absl::StrCat(where, ".", kWeight));
   if (!weight.ok()) return weight.status();
   auto named = json.begin();
-  if (named.key() == kWeight) ++named;
+  const bool second = named.key() == kWeight;
+  if (second) ++named;
   const std::string& member = named.key();
   if (member != kApiKey && member != kAuthorization && member != kAddress) {
-    return Bad(where, absl::StrCat("\"", absl::CHexEscape(member), "\""), kShape);
+    return UnknownMember(where, second ? 2 : 1, kShape);
   }
   const absl::StatusOr<uint64_t> client =
       ParseClient(member, named.value(), absl::StrCat(where, ".", member));
@@ -81,14 +88,15 @@ absl::StatusOr<ClientWeights> ClientWeights::Parse(absl::string_view json) {
   if (root.is_discarded()) return absl::InvalidArgumentError("this is no JSON");
   if (!root.is_object()) return Bad("the file", root.type_name(), "an object");
   ClientWeights weights;
+  int number = 0;
   for (const auto& [name, value] : root.items()) {
+    ++number;
     if (name == "default_weight") {
       const absl::StatusOr<double> weight = ParseWeight(value, name);
       if (!weight.ok()) return weight.status();
       weights.default_weight_ = *weight;
     } else if (name != "clients") {
-      return Bad("the file", absl::StrCat("\"", absl::CHexEscape(name), "\""),
-                 "\"clients\" or \"default_weight\"");
+      return UnknownMember("the file", number, "\"clients\" or \"default_weight\"");
     } else if (!value.is_array()) {
       return Bad(name, value.type_name(), "an array");
     }

@@ -26,8 +26,9 @@ class ClientWeights {
   //   {"default_weight": 1,
   //    "clients": [{"api_key": "...", "weight": 4}, {"authorization": "Bearer ...", "weight": 2},
   //                {"address": "10.0.0.7", "weight": 0.5}]}
-  // INVALID_ARGUMENT naming the entry, what was found and what was expected; keys are secrets and
-  // never named.
+  // INVALID_ARGUMENT naming the entry, what was found and what was expected. Keys are secrets, and
+  // may stand anywhere in a mistaken file: errors show no string of it, nor an unknown member's
+  // name.
   static absl::StatusOr<ClientWeights> Parse(absl::string_view json);
 
   // Reads such a file. Errors name it: NOT_FOUND when it cannot be read, else those of Parse().
