@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 
 #include <array>
-#include <optional>
+#include <utility>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/escaping.h"
@@ -21,14 +21,19 @@ std::optional<absl::string_view> Find(const grpc::ServerContextBase& context, co
   return absl::string_view(found->second.data(), found->second.size());
 }
 
-uint64_t IdentifyClient(const grpc::ServerContextBase& context) {
-  for (const char* key : {kApiKeyMetadata, kAuthorizationMetadata}) {
-    if (const auto value = Find(context, key)) return ClientOfMetadata(key, *value);
-  }
-  return absl::HashOf(AddressOf(context.peer()));
-}
-
 }  // namespace
+
+uint64_t IdentifyClient(std::optional<absl::string_view> api_key,
+                        std::optional<absl::string_view> authorization, const std::string& peer,
+                        const ClientWeights& weights) {
+  for (const auto& [key, value] :
+       {std::pair(kApiKeyMetadata, api_key), std::pair(kAuthorizationMetadata, authorization)}) {
+    if (!value.has_value()) continue;
+    const uint64_t client = ClientOfMetadata(key, *value);
+    if (!weights.named_keys_only() || weights.Names(client)) return client;
+  }
+  return absl::HashOf(AddressOf(peer));
+}
 
 std::string AddressOf(const std::string& peer) {
   if (!absl::StartsWith(peer, "ipv4:") && !absl::StartsWith(peer, "ipv6:")) return peer;
@@ -48,13 +53,15 @@ absl::StatusOr<uint64_t> ClientOfAddress(const std::string& address) {
     return absl::HashOf(family == AF_INET ? absl::StrCat("ipv4:", text.data())
                                           : absl::StrCat("ipv6:%5B", text.data(), "%5D"));
   }
-  return absl::InvalidArgumentError(absl::StrCat("found \"", absl::CHexEscape(address),
-                                                 "\", expected an IPv4 or IPv6 address"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("found \"", absl::CHexEscape(address), "\", expected an IPv4 or IPv6 address"));
 }
 
-absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context) {
+absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context,
+                                  const ClientWeights& weights) {
   Caller caller;
-  caller.client = IdentifyClient(context);
+  caller.client = IdentifyClient(Find(context, kApiKeyMetadata),
+                                 Find(context, kAuthorizationMetadata), context.peer(), weights);
   const std::optional<absl::string_view> priority = Find(context, kPriorityMetadata);
   if (!priority.has_value() || *priority == "normal") return caller;
   if (*priority == "low") {
@@ -62,9 +69,9 @@ absl::StatusOr<Caller> ReadCaller(const grpc::ServerContextBase& context) {
   } else if (*priority == "high") {
     caller.priority = Priority::kHigh;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "metadata ", kPriorityMetadata, ": found \"", absl::CHexEscape(priority->substr(0, 32)),
-        "\", expected \"low\", \"normal\" or \"high\""));
+    return absl::InvalidArgumentError(absl::StrCat("metadata ", kPriorityMetadata, ": found \"",
+                                                   absl::CHexEscape(priority->substr(0, 32)),
+                                                   "\", expected \"low\", \"normal\" or \"high\""));
   }
   return caller;
 }

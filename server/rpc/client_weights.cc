@@ -88,6 +88,7 @@ absl::StatusOr<ClientWeights> ClientWeights::Parse(absl::string_view json) {
   if (root.is_discarded()) return absl::InvalidArgumentError("this is no JSON");
   if (!root.is_object()) return Bad("the file", root.type_name(), "an object");
   ClientWeights weights;
+  weights.named_keys_only_ = true;
   int number = 0;
   for (const auto& [name, value] : root.items()) {
     ++number;

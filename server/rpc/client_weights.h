@@ -38,10 +38,18 @@ class ClientWeights {
   // Of the client that ReadCaller() identifies by this number.
   double Of(uint64_t client) const;
 
+  // Whether keys count only when they are named: true of what Parse() returns. Otherwise everybody
+  // could be as many clients as he invents keys.
+  bool named_keys_only() const { return named_keys_only_; }
+
+  // Whether this client is named.
+  bool Names(uint64_t client) const { return weights_.contains(client); }
+
   // Clients that are named.
   size_t size() const { return weights_.size(); }
 
  private:
+  bool named_keys_only_ = false;
   double default_weight_ = 1;
   absl::flat_hash_map<uint64_t, double> weights_;
 };

@@ -36,7 +36,7 @@ RequestScope::RequestScope(const ServiceContext& service, Rpc rpc,
       arrival_(service.clock->Now()),
       deadline_(ToDeadline(context.deadline(), arrival_)),
       admitted_(service.gate->TryEnter()),
-      caller_(ReadCaller(context)),
+      caller_(ReadCaller(context, *service.weights)),
       metrics_(service.metrics->unknown_model()) {
   service_.metrics->OnRequestStart();
 }

@@ -125,6 +125,31 @@ TEST_F(OverloadTest, ClientsShareTheDeviceByTheirWeights) {
   for (std::future<grpc::Status>& answer : answers) EXPECT_TRUE(answer.get().ok());
 }
 
+TEST_F(OverloadTest, InventedKeysAreNoMoreClientsWhereAFileNamesThem) {
+  options_.batching.max_batch_items = 1;
+  options_.weights = *ClientWeights::Parse(R"({"clients": [{"api_key": "other", "weight": 1}]})");
+  StartServer();
+  model().Hold();
+  std::vector<std::future<grpc::Status>> answers;
+  answers.push_back(Send("x"));
+  model().AwaitHeldBatch();
+  for (int i = 0; i < 4; ++i) {
+    answers.push_back(
+        Send(std::string(20, 'f'), {{kApiKeyMetadata, "invented" + std::to_string(i)}}));
+  }
+  for (int i = 0; i < 2; ++i) {
+    answers.push_back(Send(std::string(10, 'o'), {{kApiKeyMetadata, "other"}}));
+  }
+  AwaitMetric("longwave_queue_inputs{model=\"fake\"}", 6);
+  EXPECT_THAT(NextBatch(), ElementsAre(3));
+  int other = 0;  // of four, half; a fifth's share of five clients would be one
+  for (int i = 0; i < 4; ++i) other += NextBatch()[0] == 12;
+  EXPECT_EQ(other, 2);
+  for (int i = 0; i < 2; ++i) EXPECT_THAT(NextBatch(), ElementsAre(22));
+  model().Release();
+  for (std::future<grpc::Status>& answer : answers) EXPECT_TRUE(answer.get().ok());
+}
+
 TEST_F(OverloadTest, PrioritiesOrderAClientsRequests) {
   options_.batching.max_batch_items = 1;
   StartServer();
