@@ -69,15 +69,22 @@ struct Experiment {
 
 at::Tensor Noise(int64_t heads, int64_t n) { return at::randn({heads, 2 * n - 1}); }
 
-at::Tensor Clipped(int64_t heads, int64_t n) {
-  constexpr int64_t kReach = 128;
+template <int64_t kReach>
+at::Tensor ClippedAt(int64_t heads, int64_t n) {
   const at::Tensor t = at::arange(1 - n, n, at::kLong).clamp(-kReach, kReach) + kReach;
   return at::randn({heads, 2 * kReach + 1}).index_select(1, t);
 }
+constexpr auto Clipped = ClippedAt<128>;
+constexpr auto ClippedFar = ClippedAt<1500>;
 
-at::Tensor Alibi(int64_t heads, int64_t n) {
-  return (at::arange(1 - n, n, at::kFloat).abs() * -0.05).expand({heads, -1}).contiguous();
+template <int kPercent>
+at::Tensor AlibiOf(int64_t heads, int64_t n) {
+  return (at::arange(1 - n, n, at::kFloat).abs() * (-0.01 * kPercent))
+      .expand({heads, -1})
+      .contiguous();
 }
+constexpr auto Alibi = AlibiOf<5>;
+constexpr auto Steep = AlibiOf<70>;  // nothing is left of its far field
 
 at::Tensor GridNoise(int64_t heads, int64_t n) { return at::randn({heads, 2 * n - 1, 2 * n - 1}); }
 
@@ -130,10 +137,15 @@ std::vector<Experiment> CudaExperiments() {
        Cases({GridNoise}, {{64, 64}, {96, 64}}, at::kBFloat16, /*grid=*/true),
        {LONGWAVE_CONSTANT(cuda_direct_mma_ps_per_flop)}},
       {"structured",
-       Cases({Clipped, Alibi}, {{1024, 64}, {4096, 64}, {16384, 64}, {65536, 64}}, at::kBFloat16),
+       Cases({Steep, Clipped, Alibi}, {{1024, 64}, {4096, 64}, {16384, 64}, {65536, 64}},
+             at::kBFloat16),
        {LONGWAVE_CONSTANT(cuda_structured_us_per_call),
         LONGWAVE_CONSTANT(cuda_structured_ps_per_flop),
-        LONGWAVE_CONSTANT(cuda_structured_ps_per_state)}},
+        LONGWAVE_CONSTANT(cuda_structured_ps_per_state),
+        LONGWAVE_CONSTANT(cuda_structured_ps_per_decayed_state)}},
+      {"structured",
+       Cases({ClippedFar}, {{4096, 64}, {16384, 64}, {65536, 64}}, at::kBFloat16),
+       {LONGWAVE_CONSTANT(cuda_structured_wide_ps_per_flop)}},
       {"structured",
        Cases({Clipped, Alibi}, {{2048, 64}, {8192, 64}, {32768, 64}}),
        {LONGWAVE_CONSTANT(cuda_structured_simt_ps_per_flop)}},

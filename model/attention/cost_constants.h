@@ -31,11 +31,14 @@ struct CostConstants {
   double cuda_direct_us_per_call = 0;
   double cuda_direct_ps_per_flop = 0;
   double cuda_direct_mma_ps_per_flop = 0;
-  // structured, low_rank: the same, on tensor cores (bfloat16) or not; and on them what each element
-  // of a state costs a token.
+  // structured, low_rank: the same, on tensor cores (bfloat16) or not, on them also where a head's
+  // direct tiles are not few neighbours (wide); and on them what each element of a state costs a
+  // token, of a constant or of an exponential (decayed).
   double cuda_structured_us_per_call = 0;
   double cuda_structured_ps_per_flop = 0;
+  double cuda_structured_wide_ps_per_flop = 0;
   double cuda_structured_ps_per_state = 0;
+  double cuda_structured_ps_per_decayed_state = 0;
   double cuda_structured_simt_ps_per_flop = 0;
   // fft: the same; each point of a complex channel's transform, there and back; what is not
   // transformed; and in a grid each point with all that belongs to it.

@@ -123,6 +123,11 @@ int64_t BlockStructure::DirectTiles(int64_t n) const {
   return blocks == 0 ? 0 : (tiles + blocks - 1) / blocks;
 }
 
+bool BlockStructure::Neighbours() const {
+  const auto tiles = static_cast<int32_t>(direct.size());
+  return tiles <= kMaxSpan && (tiles == 0 || direct.back() - direct.front() < tiles);
+}
+
 DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
                        const at::Device& device) {
   const BiasTable table = bias.Table();
@@ -144,10 +149,7 @@ DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
       if (!structure.direct.empty()) plan.last_offset = structure.direct.back();
       view_.constant &= structure.windows.empty();
       for (const StateGroup& group : structure.groups) view_.constant &= group.exponential == 0;
-      const auto tiles = static_cast<int32_t>(structure.direct.size());
-      view_.neighbours &=
-          tiles <= kMaxSpan &&
-          (tiles == 0 || structure.direct.back() - structure.direct.front() < tiles);
+      view_.neighbours &= structure.Neighbours();
       groups.insert(groups.end(), structure.groups.begin(), structure.groups.end());
       windows.insert(windows.end(), structure.windows.begin(), structure.windows.end());
       const float* const b = table.values.const_data_ptr<float>() + head * width + edge;

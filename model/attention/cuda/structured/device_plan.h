@@ -23,6 +23,9 @@ struct BlockStructure {
 
   // Direct tiles of a query block in the middle of n tokens.
   int64_t DirectTiles(int64_t n) const;
+
+  // Whether the direct tiles lie side by side, kMaxSpan at most: as the walk of queries needs them.
+  bool Neighbours() const;
 };
 
 // The block structures of all heads of a table on one device. Immutable.

@@ -112,17 +112,24 @@ class BlockAlgorithm final : public Algorithm {
     const double m = static_cast<double>(shape.feature_dim), d = static_cast<double>(shape.dim),
                  e = static_cast<double>(shape.value_dim);
     const double groups = static_cast<double>(blocks.groups.size());
+    const auto decayed = static_cast<double>(
+        std::count_if(blocks.groups.begin(), blocks.groups.end(),
+                      [](const StateGroup& group) { return group.exponential != 0; }));
     const double tile_flop =
         2 * kBlock * static_cast<double>(blocks.DirectTiles(shape.length)) * (m + e) + 8 * d * m;
-    const double states = groups * m * e;
     const bool mma = shape.dtype == at::kBFloat16 && std::max({m, d, e}) <= kMmaSize;
     const double n = static_cast<double>(shape.length);
     const CostConstants& costs = *shape.costs;
+    const double ps_per_flop = blocks.Neighbours() ? costs.cuda_structured_ps_per_flop
+                                                   : costs.cuda_structured_wide_ps_per_flop;
+    const double ps_per_token =
+        mma ? ps_per_flop * tile_flop +
+                  m * e *
+                      (costs.cuda_structured_ps_per_state * (groups - decayed) +
+                       costs.cuda_structured_ps_per_decayed_state * decayed)
+            : costs.cuda_structured_simt_ps_per_flop * (tile_flop + 4 * groups * m * e);
     const double ms = 1e-3 * costs.cuda_structured_us_per_call / static_cast<double>(shape.units) +
-                      1e-9 * n *
-                          (mma ? costs.cuda_structured_ps_per_flop * tile_flop +
-                                     costs.cuda_structured_ps_per_state * states
-                               : costs.cuda_structured_simt_ps_per_flop * (tile_flop + 4 * states));
+                      1e-9 * n * ps_per_token;
     const int64_t slots = (shape.length + kBlock - 1) / kBlock;
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
             slots * kBlock * static_cast<int64_t>(mma ? 2 * kMmaSize : 8 * m) +
