@@ -44,17 +44,20 @@ ABSL_FLAG(std::string, listen, "0.0.0.0:8470",
           "Where gRPC listens, host:port. Port 0 picks a free one.");
 ABSL_FLAG(std::string, metrics_listen, "0.0.0.0:9470",
           "Where Prometheus scrapes /metrics, host:port. Port 0 picks a free one; empty: nowhere.");
-ABSL_FLAG(std::string, device, "auto",
-          "Where models run: cpu; cuda:N, or several with commas in between, each of which gets a copy "
-          "of every model; or auto, all GPUs that can be used or else the CPU.");
+ABSL_FLAG(
+    std::string, device, "auto",
+    "Where models run: cpu; cuda:N, or several with commas in between, each of which gets a copy "
+    "of every model; or auto, all GPUs that can be used or else the CPU.");
 ABSL_FLAG(std::string, dtype, "auto",
           "Of activations and weights: float32, bfloat16, float16, or auto, which is bfloat16 on a "
           "GPU and float32 on the CPU.");
-ABSL_FLAG(longwave::ByteSize, device_memory, longwave::ByteSize{0},
-          "Memory that the server may take of each GPU, in bytes or with a unit: 40GiB. 0: all of it.");
+ABSL_FLAG(
+    longwave::ByteSize, device_memory, longwave::ByteSize{0},
+    "Memory that the server may take of each GPU, in bytes or with a unit: 40GiB. 0: all of it.");
 ABSL_FLAG(int, workers, longwave::Server::Options().workers_per_device,
           "Batches of one model version that each device computes at once.");
-ABSL_FLAG(int, threads, 0, "Threads of one forward pass. 0: one per core, shared by the --workers.");
+ABSL_FLAG(int, threads, 0,
+          "Threads of one forward pass. 0: one per core, shared by the --workers.");
 ABSL_FLAG(int64_t, max_batch_tokens, longwave::Batcher::Options().max_batch_tokens,
           "Tokens of one batch. A longer input runs alone.");
 ABSL_FLAG(int64_t, max_batch_inputs, longwave::Batcher::Options().max_batch_items,
@@ -67,28 +70,32 @@ ABSL_FLAG(longwave::ByteSize, max_queue_bytes,
           longwave::ByteSize{longwave::Batcher::Options().max_queue_bytes},
           "Size of the token ids that may wait per model version, in bytes or with a unit: 64MiB; "
           "beyond, requests are RESOURCE_EXHAUSTED.");
-ABSL_FLAG(absl::Duration, max_batch_time, longwave::Batcher::Options().max_batch_time,
-          "Predicted time of one batch, such as 50ms or inf. An input that takes longer runs alone.");
+ABSL_FLAG(
+    absl::Duration, max_batch_time, longwave::Batcher::Options().max_batch_time,
+    "Predicted time of one batch, such as 50ms or inf. An input that takes longer runs alone.");
 ABSL_FLAG(int64_t, long_input_tokens, longwave::Batcher::Options().long_item_tokens,
           "Inputs of more tokens use the long lane, which leaves the device to shorter ones in "
           "between.");
 ABSL_FLAG(absl::Duration, long_input_time, longwave::Batcher::Options().long_item_time,
           "Inputs of more predicted time use the long lane, too, such as 100ms or inf.");
-ABSL_FLAG(double, long_lane_share, longwave::Batcher::Options().long_lane_share,
-          "Part of the device's time that the long lane has while both lanes have work, above 0 and "
-          "below 1.");
+ABSL_FLAG(
+    double, long_lane_share, longwave::Batcher::Options().long_lane_share,
+    "Part of the device's time that the long lane has while both lanes have work, above 0 and "
+    "below 1.");
 ABSL_FLAG(double, deadline_margin, longwave::Batcher::Options().deadline_margin,
           "Requests are refused when their predicted time times this does not fit before their "
           "deadline. 0: they are let in and may expire; else at least 1.");
 ABSL_FLAG(longwave::ByteSize, memory_budget, longwave::ByteSize{0},
           "Memory of each device that the batches of all models may take, in bytes or with a unit: "
           "4GiB. 0: 90% of what is free once the models are loaded.");
-ABSL_FLAG(std::string, clients_file, "",
-          "JSON file that gives clients, by API key or address, weights by which they share a device. "
-          "Empty: all are equal.");
-ABSL_FLAG(bool, batch_invariant, false,
-          "Compute every input in the same steps whoever shares its batch, so that answers are equal "
-          "to the bit. Costs throughput where inputs are short.");
+ABSL_FLAG(
+    std::string, clients_file, "",
+    "JSON file that gives clients, by API key or address, weights by which they share a device. "
+    "Empty: all are equal.");
+ABSL_FLAG(
+    bool, batch_invariant, false,
+    "Compute every input in the same steps whoever shares its batch, so that answers are equal "
+    "to the bit. Costs throughput where inputs are short.");
 ABSL_FLAG(
     int64_t, max_input_tokens, longwave::RequestLimits().max_input_tokens,
     "Tokens of one input, for every model; beyond, inputs are OUT_OF_RANGE. 0: as many as the "
@@ -105,13 +112,15 @@ ABSL_FLAG(longwave::ByteSize, max_response_bytes,
           longwave::ByteSize{longwave::RequestLimits().max_response_bytes},
           "Size of one unary response, and of the results that one stream holds at a time, in "
           "bytes or with a unit: 64MiB.");
-ABSL_FLAG(longwave::ByteSize, result_cache_bytes,
-          longwave::ByteSize{longwave::Server::Options().result_cache_bytes},
-          "Size of the results that are kept to answer equal inputs, in bytes or with a unit: 64MiB. "
-          "0: every input is computed.");
-ABSL_FLAG(absl::Duration, warm_up_time, longwave::Server::Options().warm_up_time,
-          "How long the warm-up of each model version may take, such as 5s. The server is ready after "
-          "it. 0: one short pass only.");
+ABSL_FLAG(
+    longwave::ByteSize, result_cache_bytes,
+    longwave::ByteSize{longwave::Server::Options().result_cache_bytes},
+    "Size of the results that are kept to answer equal inputs, in bytes or with a unit: 64MiB. "
+    "0: every input is computed.");
+ABSL_FLAG(
+    absl::Duration, warm_up_time, longwave::Server::Options().warm_up_time,
+    "How long the warm-up of each model version may take, such as 5s. The server is ready after "
+    "it. 0: one short pass only.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
           "How long requests may still take after SIGTERM, such as 30s or 2m.");
 ABSL_FLAG(std::string, port_file, "",
@@ -206,9 +215,11 @@ int ThreadsOfPass(int workers) {
 absl::StatusOr<std::unique_ptr<Server>> CreateServer(Server::Options options,
                                                      Model::Options model_options) {
   std::string why_cpu;
+  std::vector<std::string> passed_over;
   absl::StatusOr<std::vector<std::string>> devices =
-      FindDevices(absl::GetFlag(FLAGS_device), &why_cpu);
+      FindDevices(absl::GetFlag(FLAGS_device), &why_cpu, &passed_over);
   if (!devices.ok()) return devices.status();
+  for (const std::string& why : passed_over) spdlog::warn("a GPU is not used: {}", why);
   options.devices = *std::move(devices);
   const auto load = [&](const std::string& folder, const std::string& device) {
     model_options.device = device;
@@ -299,7 +310,8 @@ int main(int argc, char** argv) {
       "  longwave-server --model_repository=model/pretrained\n"
       "  longwave-server --model_repository=models --device=cuda:0,cuda:1 --memory_budget=40GiB\n"
       "  longwave-server --flagfile=server.flags    one flag a line\n\n"
-      "Exit codes: 0 after a signal with every request answered; 1 when it cannot start; 2 for a flag\n"
+      "Exit codes: 0 after a signal with every request answered; 1 when it cannot start; 2 for a "
+      "flag\n"
       "out of its range; 3 when requests were dropped. Flags, with their defaults:\n";
   if (longwave::AsksForHelp(argc, argv)) {  // Abseil's own help is a failure: exit code 1
     std::cout << kUsage << "\n" << longwave::FlagHelp(kThisFile);

@@ -15,8 +15,10 @@ absl::Status NoDevice(int index, absl::string_view why) {
   return absl::UnavailableError(absl::StrCat("device cuda:", index, ": ", why));
 }
 
+}  // namespace
+
 // Asks the driver, which is small, before the library of gigabytes is loaded.
-absl::StatusOr<int> CountGpus() {
+absl::StatusOr<int> CountCudaDevices() {
   void* const driver = dlopen(kDriver, RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) {
     return absl::UnavailableError(absl::StrCat("no NVIDIA driver on this machine: ", dlerror()));
@@ -40,10 +42,8 @@ absl::StatusOr<int> CountGpus() {
   return count;
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Device>> OpenCudaDevice(int index) {
-  const absl::StatusOr<int> gpus = CountGpus();
+  const absl::StatusOr<int> gpus = CountCudaDevices();
   if (!gpus.ok()) return NoDevice(index, gpus.status().message());
   if (index >= *gpus) {
     return NoDevice(index, absl::StrCat("found ", *gpus, *gpus == 1 ? " GPU" : " GPUs",

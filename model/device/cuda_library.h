@@ -9,6 +9,10 @@
 
 namespace longwave {
 
+// GPUs that the driver knows, at least 1, usable or not. UNAVAILABLE, saying why, without any, or
+// without a driver. Thread-safe; blocks.
+absl::StatusOr<int> CountCudaDevices();
+
 // Opens GPU number `index`, loading liblongwave_runtime_cuda.so, and with it LibTorch's CUDA part
 // and the CUDA kernels of the operators, if that has not been done. No program links that library:
 // glibc would take its thread-local storage from the stack of every thread, and machines without a

@@ -1,5 +1,6 @@
 #include "model/device/find_device.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -7,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
@@ -44,7 +46,29 @@ absl::StatusOr<Device*> FindGpu(int index) {
   return gpu.get();
 }
 
+// Those that "auto" means, at most `most`, and why not the GPUs before them or between.
+std::vector<int> FindGpus(int most, std::vector<std::string>& why_not) {
+  // Where they cannot be counted, the first one's error says why.
+  const int count = std::min(CountCudaDevices().value_or(1), kMaxIndex + 1);
+  return FindUsableGpus(
+      count, most, [](int index) { return FindGpu(index).status(); }, why_not);
+}
+
 }  // namespace
+
+std::vector<int> FindUsableGpus(int count, int most, absl::FunctionRef<absl::Status(int)> open,
+                                std::vector<std::string>& why_not) {
+  std::vector<int> usable;
+  for (int index = 0; index < count && static_cast<int>(usable.size()) < most; ++index) {
+    const absl::Status status = open(index);
+    if (status.ok()) {
+      usable.push_back(index);
+    } else {
+      why_not.emplace_back(status.message());
+    }
+  }
+  return usable;
+}
 
 absl::Status ValidateDeviceName(absl::string_view name) {
   int index = 0;
@@ -60,9 +84,10 @@ absl::StatusOr<Device*> FindDevice(const std::string& name, std::string* why_cpu
   if (name == "cpu") return cpu;
   int index = 0;
   if (ParseCudaIndex(name, &index)) return FindGpu(index);
-  absl::StatusOr<Device*> gpu = FindGpu(0);
-  if (gpu.ok()) return gpu;
-  if (why_cpu != nullptr) *why_cpu = std::string(gpu.status().message());
+  std::vector<std::string> why_not;
+  const std::vector<int> gpus = FindGpus(/*most=*/1, why_not);
+  if (!gpus.empty()) return FindGpu(gpus[0]);
+  if (why_cpu != nullptr) *why_cpu = absl::StrJoin(why_not, "; ");
   return cpu;
 }
 
@@ -77,15 +102,16 @@ absl::Status ValidateDeviceList(absl::string_view list) {
     }
   }
   if (names.size() > 1 && (seen.count("auto") > 0 || seen.count("cpu") > 0)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "device: found '", list, "', expected 'auto' or 'cpu' alone, or only GPUs, such as "
-        "'cuda:0,cuda:1'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("device: found '", list,
+                     "', expected 'auto' or 'cpu' alone, or only GPUs, such as "
+                     "'cuda:0,cuda:1'"));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list,
-                                                     std::string* why_cpu) {
+absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list, std::string* why_cpu,
+                                                     std::vector<std::string>* passed_over) {
   if (absl::Status status = ValidateDeviceList(list); !status.ok()) return status;
   std::vector<std::string> names;
   if (list != "auto") {
@@ -95,14 +121,15 @@ absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list,
     }
     return names;
   }
-  const absl::StatusOr<Device*> first = FindDevice(list, why_cpu);
-  if (!first.ok()) return first.status();
-  names.push_back((*first)->info().name);
-  if (!(*first)->info().is_cuda) return names;
-  for (int index = 1; index <= kMaxIndex; ++index) {
-    const absl::StatusOr<Device*> next = FindGpu(index);
-    if (!next.ok()) break;
-    names.push_back((*next)->info().name);
+  std::vector<std::string> why_not;
+  for (const int index : FindGpus(kMaxIndex + 1, why_not)) {
+    names.push_back(absl::StrCat(kCudaPrefix, index));
+  }
+  if (names.empty()) {
+    names.push_back("cpu");
+    if (why_cpu != nullptr) *why_cpu = absl::StrJoin(why_not, "; ");
+  } else if (passed_over != nullptr) {
+    *passed_over = std::move(why_not);
   }
   return names;
 }

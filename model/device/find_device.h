@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -29,9 +30,16 @@ absl::StatusOr<Device*> FindDevice(const std::string& name, std::string* why_cpu
 absl::Status ValidateDeviceList(absl::string_view list);
 
 // The names of the devices that such a list means, at least one; `why_cpu` and the errors are those
-// of FindDevice(). A GPU that "auto" cannot use ends the list. Thread-safe; blocks.
-absl::StatusOr<std::vector<std::string>> FindDevices(const std::string& list,
-                                                     std::string* why_cpu = nullptr);
+// of FindDevice(). "auto" passes over GPUs that cannot be used: `passed_over`, when not null,
+// receives one sentence for the log about each, unless there is no other. Thread-safe; blocks.
+absl::StatusOr<std::vector<std::string>> FindDevices(
+    const std::string& list, std::string* why_cpu = nullptr,
+    std::vector<std::string>* passed_over = nullptr);
+
+// The first GPUs, at most `most` of `count`, by their numbers, that `open` has no error for. Adds
+// the messages of the errors to `why_not`, in the order of the GPUs.
+std::vector<int> FindUsableGpus(int count, int most, absl::FunctionRef<absl::Status(int)> open,
+                                std::vector<std::string>& why_not);
 
 }  // namespace longwave
 

@@ -1,4 +1,3 @@
-#include "absl/strings/str_cat.h"
 #include "model/device/device.h"
 
 #include <ATen/Functions.h>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "model/device/find_device.h"
 #include "model/device/torch_device.h"
 
@@ -95,6 +95,22 @@ TEST(DeviceListTest, AutoIsEveryGpuOrElseTheCpu) {
     EXPECT_EQ(*chosen, gpus);
     EXPECT_EQ(why, "");
   }
+}
+
+TEST(DeviceListTest, AGpuThatCannotBeUsedIsPassedOver) {
+  const auto open = [](int index) {
+    return index % 2 == 1 ? absl::OkStatus()
+                          : absl::UnavailableError(absl::StrCat("cuda:", index, " is broken"));
+  };
+  std::vector<std::string> why_not;
+  EXPECT_THAT(FindUsableGpus(5, 5, open, why_not), ElementsAre(1, 3));
+  EXPECT_THAT(why_not, ElementsAre("cuda:0 is broken", "cuda:2 is broken", "cuda:4 is broken"));
+  why_not.clear();
+  EXPECT_THAT(FindUsableGpus(5, 1, open, why_not), ElementsAre(1));
+  EXPECT_THAT(why_not, ElementsAre("cuda:0 is broken"));
+  why_not.clear();
+  EXPECT_THAT(FindUsableGpus(1, 5, open, why_not), ElementsAre());
+  EXPECT_THAT(why_not, ElementsAre("cuda:0 is broken"));
 }
 
 TEST(DeviceListTest, NamesTheGpuThatIsMissing) {
