@@ -1,6 +1,5 @@
 #include "client/client.h"
 
-#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -19,6 +18,7 @@
 #include "client/from_grpc.h"
 #include "client/in_flight.h"
 #include "client/retry.h"
+#include "client/retry_timers.h"
 #include "client/stream_assembler.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "longwave/v1/inference.grpc.pb.h"
@@ -40,30 +40,30 @@ void SetDeadline(absl::Duration timeout, grpc::ClientContext& context) {
 // One request, over all its attempts.
 class Attempts {
  public:
-  explicit Attempts(const Client::Options& options)
-      : retry_(options.max_busy_attempts, absl::Now() + options.timeout) {}
+  Attempts(const Client::Options& options, std::shared_ptr<RetryTimers> timers)
+      : retry_(options.max_busy_attempts, absl::Now(), options.timeout),
+        timers_(std::move(timers)) {}
 
   absl::Time deadline() const { return retry_.deadline(); }
   absl::Duration elapsed() const { return absl::FromChrono(SteadyClock::now() - start_); }
 
-  // An attempt has ended with `status`. Whether there will be another one: then `start` is called
-  // when it is time for it, on one of gRPC's threads, perhaps before this returns.
-  bool Again(const absl::Status& status, std::function<void()> start) {
+  // An attempt has ended with `status`. Whether there may be another one: then `next` is called, on
+  // one of gRPC's threads, perhaps before this returns, with true when it is time for it, with
+  // false when the client gives up: `status` is the answer then. `next` may destroy this object.
+  bool Again(const absl::Status& status, std::function<void(bool)> next) {
     thread_local absl::BitGen random;
     const std::optional<absl::Duration> wait =
         retry_.Next(status, absl::Now(), absl::Uniform(random, 0.0, 1.0));
     if (!wait.has_value()) return false;
-    // A new one each time: the one before may still be returning from its callback.
-    alarm_ = std::make_unique<grpc::Alarm>();
-    alarm_->Set(absl::ToChronoTime(absl::Now() + *wait),
-                [start = std::move(start)](bool) { start(); });
+    const std::shared_ptr<RetryTimers> timers = timers_;
+    timers->Start(*wait, std::move(next));
     return true;
   }
 
  private:
   BusyRetry retry_;
   const SteadyClock::time_point start_ = SteadyClock::now();
-  std::unique_ptr<grpc::Alarm> alarm_;
+  std::shared_ptr<RetryTimers> timers_;
 };
 
 // A unary call under way. Deletes itself when it has ended.
@@ -72,12 +72,13 @@ class UnaryCall {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Reply>) &&>;
   // Of the asynchronous stub.
-  using Method = void (v1::InferenceService::Stub::async::*)(
-      grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+  using Method = void (v1::InferenceService::Stub::async::*)(grpc::ClientContext*, const Request*,
+                                                             Response*,
+                                                             std::function<void(grpc::Status)>);
 
-  UnaryCall(const Client::Options& options, v1::InferenceService::Stub& stub, Method method,
-            Request request, Done done)
-      : attempts_(options),
+  UnaryCall(Attempts attempts, v1::InferenceService::Stub& stub, Method method, Request request,
+            Done done)
+      : attempts_(std::move(attempts)),
         stub_(stub),
         method_(method),
         request_(std::move(request)),
@@ -93,7 +94,17 @@ class UnaryCall {
  private:
   void OnDone(const grpc::Status& grpc_status) {
     const absl::Status status = FromGrpc(grpc_status);
-    if (attempts_.Again(status, [this] { Start(); })) return;
+    const auto next = [this, status](bool again) {
+      if (again) {
+        Start();
+      } else {
+        End(status);
+      }
+    };
+    if (!attempts_.Again(status, next)) End(status);
+  }
+
+  void End(const absl::Status& status) {
     absl::StatusOr<Reply> reply =
         status.ok() ? FromResponse(response_, static_cast<size_t>(request_.inputs_size()))
                     : absl::StatusOr<Reply>(status);
@@ -144,9 +155,14 @@ class StreamCall : public grpc::ClientReadReactor<v1::EncodeStreamResponse> {
   void OnDone(const grpc::Status& status) override {
     if (status_.ok()) status_ = FromGrpc(status);
     const std::shared_ptr<Job> job = std::move(job_);
-    // The job owns what holds this function, which lets go of the job when it is called.
-    const auto start = [again = job]() mutable { Start(std::move(again)); };
-    if (begun_ || !job->attempts.Again(status_, start)) {
+    const auto next = [job, status = status_](bool again) {
+      if (again) {
+        Start(job);
+      } else {
+        std::move(job->done)(status);
+      }
+    };
+    if (begun_ || !job->attempts.Again(status_, next)) {
       absl::StatusOr<EncodeReply> reply =
           status_.ok() ? assembler_.Finish() : absl::StatusOr<EncodeReply>(status_);
       if (reply.ok()) reply->timing.round_trip = job->attempts.elapsed();
@@ -177,7 +193,10 @@ class GrpcClient final : public Client {
         health_(grpc::health::v1::Health::NewStub(channel_)),
         in_flight_(options.max_in_flight) {}
 
-  ~GrpcClient() override { in_flight_.WaitUntilIdle(); }
+  ~GrpcClient() override {
+    timers_->Cancel();
+    in_flight_.WaitUntilIdle();
+  }
 
   absl::StatusOr<EncodeReply> Encode(const std::vector<Document>& documents,
                                      const EncodeOptions& options) override {
@@ -288,7 +307,7 @@ class GrpcClient final : public Client {
              EncodeCallback done) {
     if (options.pooling == Pooling::kNone) {
       StreamCall::Start(std::make_shared<StreamCall::Job>(
-          StreamCall::Job{Attempts(options_), *inference_,
+          StreamCall::Job{Attempts(options_, timers_), *inference_,
                           ToEncodeStreamRequest(documents, options), std::move(done)}));
       return;
     }
@@ -307,8 +326,8 @@ class GrpcClient final : public Client {
                       grpc::ClientContext*, const Request*, Response*,
                       std::function<void(grpc::Status)>),
                   Request request, Done done) {
-    (new UnaryCall<Request, Response, Reply>(options_, *inference_, method, std::move(request),
-                                             std::move(done)))
+    (new UnaryCall<Request, Response, Reply>(Attempts(options_, timers_), *inference_, method,
+                                             std::move(request), std::move(done)))
         ->Start();
   }
 
@@ -317,6 +336,7 @@ class GrpcClient final : public Client {
   const std::unique_ptr<v1::InferenceService::Stub> inference_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  const std::shared_ptr<RetryTimers> timers_ = std::make_shared<RetryTimers>();
   InFlight in_flight_;
 };
 

@@ -29,10 +29,11 @@ namespace longwave::client {
 // UNAVAILABLE also means that nothing answers at the address. Encode and Classify retry UNAVAILABLE
 // within the deadline, Options::max_attempts attempts in all; the others do not, so they tell
 // quickly that nobody is there. A server that is too busy says when there will be room: Encode and
-// Classify wait for that and try again, Options::max_busy_attempts attempts in all, unless the
-// deadline would pass before. Then they end with RESOURCE_EXHAUSTED, whose RetryDelay()
-// (client/retry.h) is the last delay that the server asked for. RESOURCE_EXHAUSTED without one is
-// not retried: a message over the server's limit stays over it.
+// Classify wait for that and try again, Options::max_busy_attempts attempts in all, unless that
+// would be after half of Options::timeout or the server asks for more than a minute. Then they end
+// with RESOURCE_EXHAUSTED, whose RetryDelay() (client/retry.h) is the last delay that the server
+// asked for. RESOURCE_EXHAUSTED without one is not retried: a message over the server's limit stays
+// over it.
 //
 // Thread-safe.
 class Client {
@@ -67,7 +68,8 @@ class Client {
   // never work.
   static absl::StatusOr<std::unique_ptr<Client>> Create(const Options& options);
 
-  // Blocks until every asynchronous request has called back.
+  // Blocks until every asynchronous request has called back. Those that wait for a busy server end
+  // at once, with its RESOURCE_EXHAUSTED.
   virtual ~Client() = default;
 
   // One embedding per document. Blocks. Pooling::kNone is served by the streaming RPC, so its

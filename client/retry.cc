@@ -33,11 +33,11 @@ std::optional<absl::Duration> BusyRetry::Next(const absl::Status& status, absl::
   if (--attempts_left_ <= 0 || !absl::IsResourceExhausted(status)) return std::nullopt;
   // What the server gives no delay for does not pass: a message over its limit.
   const std::optional<absl::Duration> asked = RetryDelay(status);
-  if (!asked.has_value()) return std::nullopt;
+  if (!asked.has_value() || *asked > kMostDelay) return std::nullopt;
   const absl::Duration least = std::max(*asked, absl::Milliseconds(1));
   const absl::Duration backoff = std::min(least * std::pow(kGrowth, refusals_++), kMostBackoff);
   const absl::Duration wait = std::max(least, backoff) * (1 + kJitter * random);
-  if (now + wait >= deadline_) return std::nullopt;
+  if (now + wait > last_start_) return std::nullopt;
   return wait;
 }
 

@@ -21,10 +21,17 @@ class BusyRetry {
   // Waits grow up to this, unless the server names a longer one.
   static constexpr absl::Duration kMostBackoff = absl::Seconds(10);
 
-  // max_attempts: in all, at least 1. Nothing is sent again that could only start at `deadline` or
-  // later.
-  BusyRetry(int max_attempts, absl::Time deadline)
-      : attempts_left_(max_attempts), deadline_(deadline) {}
+  // The longest delay that is waited for, whatever the deadline; a Longwave server names none
+  // longer.
+  static constexpr absl::Duration kMostDelay = absl::Minutes(1);
+
+  // max_attempts: in all, at least 1. timeout: from `start`, positive, InfiniteDuration for none.
+  // Nothing is sent again after half of it: a request without room is also one that would not be
+  // answered by its deadline, and with less time left it mostly would be refused for that again.
+  BusyRetry(int max_attempts, absl::Time start, absl::Duration timeout)
+      : attempts_left_(max_attempts),
+        last_start_(start + timeout / 2),
+        deadline_(start + timeout) {}
 
   // How long to wait after an attempt that has ended with `status`; nothing: that is the answer.
   // `random` is uniform in [0, 1).
@@ -34,6 +41,7 @@ class BusyRetry {
 
  private:
   int attempts_left_;
+  const absl::Time last_start_;
   const absl::Time deadline_;
   int refusals_ = 0;
 };

@@ -246,6 +246,22 @@ TEST(ClientTest, DestructionWaitsForCallbacks) {
   EXPECT_TRUE(answered);
 }
 
+TEST(ClientTest, DestructionDoesNotWaitForABusyServer) {
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kNone}) {  // unary, stream
+    FakeServer server;
+    server.RefuseNext(100, absl::Seconds(50));
+    absl::Status ended;
+    const absl::Time start = absl::Now();
+    Connect(server, {.timeout = absl::InfiniteDuration()})
+        ->EncodeAsync({Document::Text("a")}, {.pooling = pooling},
+                      [&](absl::StatusOr<EncodeReply> reply) { ended = reply.status(); });
+    EXPECT_EQ(ended.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_EQ(RetryDelay(ended), absl::Seconds(50));
+    EXPECT_EQ(server.requests(), 1);
+    EXPECT_LT(absl::Now() - start, absl::Seconds(50));
+  }
+}
+
 TEST(ClientTest, DescribesModels) {
   FakeServer server;
   const auto client = Connect(server);

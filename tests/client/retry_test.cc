@@ -32,7 +32,7 @@ TEST(RetryDelayTest, IsWhatTheServerAskedFor) {
 }
 
 TEST(BusyRetryTest, WaitsAtLeastAsLongAsItIsAskedAndLongerEachTime) {
-  BusyRetry retry(10, absl::InfiniteFuture());
+  BusyRetry retry(10, kStart, absl::InfiniteDuration());
   EXPECT_EQ(retry.Next(Refusal(absl::Seconds(1)), kStart, 0), absl::Seconds(1));
   EXPECT_EQ(retry.Next(Refusal(absl::Seconds(1)), kStart, 0), absl::Seconds(2));
   EXPECT_EQ(retry.Next(Refusal(absl::Seconds(1)), kStart, 0.5), absl::Seconds(5));  // 4 + 25%
@@ -42,24 +42,32 @@ TEST(BusyRetryTest, WaitsAtLeastAsLongAsItIsAskedAndLongerEachTime) {
 }
 
 TEST(BusyRetryTest, EndsAfterSoManyAttempts) {
-  BusyRetry retry(3, absl::InfiniteFuture());
+  BusyRetry retry(3, kStart, absl::InfiniteDuration());
   EXPECT_TRUE(retry.Next(Refusal(absl::Seconds(1)), kStart, 0).has_value());
   EXPECT_TRUE(retry.Next(Refusal(absl::Seconds(1)), kStart, 0).has_value());
   EXPECT_FALSE(retry.Next(Refusal(absl::Seconds(1)), kStart, 0).has_value());
-  EXPECT_FALSE(BusyRetry(1, absl::InfiniteFuture()).Next(Refusal(absl::Seconds(1)), kStart, 0));
+  EXPECT_FALSE(
+      BusyRetry(1, kStart, absl::InfiniteDuration()).Next(Refusal(absl::Seconds(1)), kStart, 0));
 }
 
-TEST(BusyRetryTest, EndsWhenTheDeadlineWouldPass) {
-  BusyRetry retry(10, kStart + absl::Seconds(3));
-  EXPECT_FALSE(retry.Next(Refusal(absl::Seconds(3)), kStart, 0).has_value());
-  EXPECT_FALSE(BusyRetry(10, kStart + absl::Seconds(3))
-                   .Next(Refusal(absl::Seconds(2)), kStart + absl::Seconds(1), 0));
-  EXPECT_TRUE(BusyRetry(10, kStart + absl::Seconds(3))
-                  .Next(Refusal(absl::Seconds(2)), kStart, 0.9));
+TEST(BusyRetryTest, LeavesHalfOfTheTimeToTheNextAttempt) {
+  constexpr absl::Duration kTimeout = absl::Seconds(6);
+  BusyRetry retry(10, kStart, kTimeout);
+  EXPECT_EQ(retry.deadline(), kStart + kTimeout);
+  EXPECT_EQ(retry.Next(Refusal(absl::Seconds(3)), kStart, 0), absl::Seconds(3));
+  EXPECT_FALSE(BusyRetry(10, kStart, kTimeout).Next(Refusal(absl::Seconds(3)), kStart, 0.1));
+  EXPECT_FALSE(BusyRetry(10, kStart, kTimeout)
+                   .Next(Refusal(absl::Seconds(2)), kStart + absl::Milliseconds(1001), 0));
+}
+
+TEST(BusyRetryTest, DoesNotWaitForeverWithoutADeadline) {
+  BusyRetry retry(10, kStart, absl::InfiniteDuration());
+  EXPECT_TRUE(retry.Next(Refusal(BusyRetry::kMostDelay), kStart, 0.9).has_value());
+  EXPECT_FALSE(retry.Next(Refusal(BusyRetry::kMostDelay + absl::Seconds(1)), kStart, 0));
 }
 
 TEST(BusyRetryTest, OnlyWhatPassesIsTriedAgain) {
-  BusyRetry retry(10, absl::InfiniteFuture());
+  BusyRetry retry(10, kStart, absl::InfiniteDuration());
   EXPECT_FALSE(retry.Next(absl::OkStatus(), kStart, 0));
   EXPECT_FALSE(retry.Next(absl::ResourceExhaustedError("larger than max"), kStart, 0));
   EXPECT_FALSE(retry.Next(absl::InternalError("a bug"), kStart, 0));
