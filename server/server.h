@@ -77,9 +77,10 @@ class Server {
     absl::Status Validate() const;
   };
 
-  // Loads and warms up every model of the repository, on all devices at once; listens nowhere yet.
-  // Blocks. `clock` is not owned and must outlive the server. Errors are those of the options, the repository, the loader
-  // and the warm-up.
+  // Loads every model of the repository onto each device, one after another, then warms up model
+  // after model, each on all devices at once; listens nowhere yet. Blocks. `clock` is not owned and
+  // must outlive the server. Errors are those of the options, the repository, the loader and the
+  // warm-up.
   static absl::StatusOr<std::unique_ptr<Server>> Create(const Options& options,
                                                         const ModelLoader& loader,
                                                         const Clock* clock);

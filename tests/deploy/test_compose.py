@@ -40,7 +40,10 @@ def test_the_gpu_changes_the_server_and_keeps_its_limits():
     assert changed["image"] == base["image"].replace("-cpu", "-cuda")
     # A command is replaced as a whole.
     device, *flags = changed["command"]
-    assert device.startswith("--device=") and flags == base["command"]
+    assert device.startswith("--device=")
+    assert changed["cpus"] == "${LONGWAVE_CPUS:-4}"  # two for gRPC and two for the GPU
+    assert "--threads=" + changed["cpus"] in flags
+    assert [flag.replace("CPUS:-4", "CPUS:-2") for flag in flags] == base["command"]
     (reserved,) = changed["deploy"]["resources"]["reservations"]["devices"]
     assert reserved == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     confinement = {"read_only", "cap_drop", "security_opt", "pids_limit", "ports", "volumes"}
