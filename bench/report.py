@@ -364,27 +364,32 @@ def under_load(run: dict) -> float:
 def serving_gpu_table(data: dict) -> str:
     """The scenarios, then what follows from them."""
     runs = data["runs"]
-    first = {name: runs[name]["classes"][0] for name in GPU_SCENARIOS}
+    scenarios = {name: text for name, text in GPU_SCENARIOS.items() if name in runs}
+    first = {name: runs[name]["classes"][0] for name in scenarios}
     ratio = {name: first[name]["tokens_per_s"] / runs[bare]["tokens_per_s"] for name, bare in (("bert_64", "runtime_512"), ("bert_ragged", "runtime_ragged"))}
-    slower = {q: first["bert_at_50%_long"]["answered_ms"][q] / first["bert_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
-    over = first["bert_overload"]
     size = {name: under_load(runs[name]) for name in ratio}
     padded = sum(run["batches"]["padded_tokens"] for run in runs.values() if "batches" in run)
     lines = [
-        "![latency over load, with and without a long request](images/serving_gpu.svg)",
-        "",
-        *scenario_table(runs, GPU_SCENARIOS),
+        *scenario_table(runs, scenarios),
         "",
         f"- Tokens a second against `model/runtime` driven directly: {ratio['bert_64']:.0%} at 512 tokens, {ratio['bert_ragged']:.0%} with ragged lengths. "
         f"Batches of {size['bert_64']:,.0f} and {size['bert_ragged']:,.0f} tokens in the mean; {padded:.0f} tokens of padding.",
         f"- Ragged requests had {first['bert_ragged']['tokens_per_s'] / first['bert_ragged']['answered_per_s']:.0f} tokens in the mean: "
         f"{first['bert_ragged']['tokens_per_s'] / 965:,.0f}/s of the distribution's 965.",
-        f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without "
-        f"(p99 of the runs: {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%']['p99_ms_of_runs'])} ms, with it {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%_long']['p99_ms_of_runs'])} ms).",
-        f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.",
-        "",
-        f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share.",
     ]
+    if "bert_at_50%_long" in first:
+        slower = {q: first["bert_at_50%_long"]["answered_ms"][q] / first["bert_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
+        lines = ["![latency over load, with and without a long request](images/serving_gpu.svg)", "", *lines]
+        lines.append(
+            f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without "
+            f"(p99 of the runs: {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%']['p99_ms_of_runs'])} ms, with it {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%_long']['p99_ms_of_runs'])} ms).")
+    if "bert_overload" in first:
+        over = first["bert_overload"]
+        lines.append(f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.")
+    missing = [text for name, text in GPU_SCENARIOS.items() if name not in runs]
+    if missing:
+        lines.append(f"- Not reached in the time that this run had: {'; '.join(missing)}.")
+    lines += ["", f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share."]
     return "\n".join(lines)
 
 
@@ -436,7 +441,8 @@ def main() -> int:
         replace_part(PAGE, name, soak_text(data))
         return 0
     if name == "serving_gpu":
-        serving_gpu_plot(data, ROOT / "docs/images" / f"{name}.svg")
+        if "bert_at_50%_long" in data["runs"]:
+            serving_gpu_plot(data, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_gpu_table(data))
         return 0
     if name == "attention_gpu":

@@ -6,6 +6,9 @@
 // The algorithms of CUDA devices; register.cc makes them known to the planner.
 namespace longwave::attention::cuda {
 
+// Float32 features with larger exponents (FeatureRange) err by more than is promised.
+inline constexpr double kMaxFloatExponent = 30;
+
 const Algorithm& Reference();
 const Algorithm& Direct();
 const Algorithm& Fft();

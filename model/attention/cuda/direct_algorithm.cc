@@ -145,8 +145,6 @@ class DirectAlgorithm final : public Algorithm {
   }
 
  private:
-  static constexpr double kMaxFloatExponent = 30;
-
   struct Precision {
     double products;  // of parts, for every product
     int64_t parts;
