@@ -183,12 +183,17 @@ def main() -> int:
     }
     if args.append:
         document["rows"] = json.loads(pathlib.Path(args.out).read_text())["rows"] + rows
+    write(document, args.out)
+    return 0
+
+
+def write(document: dict, out: str | None) -> None:
+    """Writes results as JSON to a file, or prints them where none is named."""
     text = json.dumps(document, indent=1) + "\n"
-    if args.out:
-        pathlib.Path(args.out).write_text(text)
+    if out:
+        pathlib.Path(out).write_text(text)
     else:
         print(text)
-    return 0
 
 
 def cpu_name() -> str:

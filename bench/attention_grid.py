@@ -20,7 +20,7 @@ import time
 
 import torch
 
-from attention_cpu import ROOT, cpu_name, time_all
+from attention_cpu import ROOT, cpu_name, time_all, write
 
 
 def tables(heads: int, side: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -101,11 +101,7 @@ def main() -> int:
         "shape": {"batch": 1, "heads": 1, "head_dim": args.dim, "features": args.dim, "dtype": "float32"},
         "rows": rows,
     }
-    text = json.dumps(document, indent=1) + "\n"
-    if args.out:
-        pathlib.Path(args.out).write_text(text)
-    else:
-        print(text)
+    write(document, args.out)
     return 0
 
 

@@ -12,7 +12,6 @@ that is predicted to take more than --skip times as long as the pick is left out
 import argparse
 import json
 import math
-import pathlib
 import re
 import sys
 import time
@@ -137,11 +136,7 @@ def main() -> int:
         "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
         "rows": rows,
     }
-    text = json.dumps(document, indent=1) + "\n"
-    if args.out:
-        pathlib.Path(args.out).write_text(text)
-    else:
-        print(text)
+    attention_cpu.write(document, args.out)
     return 0
 
 
