@@ -13,6 +13,7 @@ NullModel::NullModel(const Options& options) : options_(options), tokenizer_(opt
   info_.max_length = options.max_length;
   info_.heads = {{"parity", {"even", "odd"}}};
   info_.device = "null";
+  info_.shares_device = options.shares_device;
   info_.feature_map = "null";
 }
 

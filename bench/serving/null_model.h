@@ -21,6 +21,9 @@ class NullModel final : public Model {
 
     // How long a batch sleeps, as a device that is busy would let the host sleep.
     absl::Duration time_per_token = absl::ZeroDuration();
+
+    // Batches of both lanes at once, as on a GPU; otherwise short ones in the gaps of long ones.
+    bool shares_device = false;
   };
 
   explicit NullModel(const Options& options);

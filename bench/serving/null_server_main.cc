@@ -73,6 +73,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--us-per-token", us_per_token, "Time that a batch sleeps, per token")
       ->capture_default_str();
+  app.add_flag("--shares-device", model_options.shares_device,
+               "Both lanes at once, as on a GPU; otherwise short batches in the gaps of long ones");
   app.add_option("--workers", options.workers_per_device, "Batches at once")
       ->capture_default_str();
   app.add_option("--max-batch-tokens", options.batching.max_batch_tokens, "Tokens of one batch")

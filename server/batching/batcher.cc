@@ -111,6 +111,7 @@ Batcher::Batcher(const Options& options, std::vector<Worker> workers, const Cloc
                  BatchObserver* observer)
     : workers_(std::move(workers)),
       clock_(clock),
+      spin_time_(options.spin_time),
       scheduler_(options, workers_, observer),
       short_works_(workers_.size()) {
   for (const Worker& worker : workers_) {
@@ -136,6 +137,7 @@ Batcher::~Batcher() {
   {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
+    stopping_ = true;
   }
   for (std::thread& thread : threads_) thread.join();
   for (size_t i = 0; i < workers_.size(); ++i) {
@@ -211,15 +213,23 @@ void Batcher::WorkerLoop(int worker, Lanes lanes) {
   const auto ready = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return scheduler_.CanStart(worker, lanes) || (stopped_ && !scheduler_.has_waiting());
   };
+  absl::Duration last_wait = absl::InfiniteDuration();
   while (true) {
     std::optional<Batch> batch;
     std::vector<Ending> endings;
     bool released = false;
+    const absl::Time free_since = clock_->Now();
+    // A thread that is needed seldom gains nothing that is worth a core.
+    if (lanes == Lanes::kShort && last_wait < spin_time_) {
+      LookForWork(worker, free_since + spin_time_);
+    }
     {
       absl::MutexLock lock(&mutex_);
       mutex_.Await(absl::Condition(&ready));
       if (stopped_ && !scheduler_.has_waiting()) return;
-      batch = scheduler_.Start(worker, lanes, /*within=*/0, clock_->Now(), endings);
+      const absl::Time now = clock_->Now();
+      last_wait = now - free_since;
+      batch = scheduler_.Start(worker, lanes, /*within=*/0, now, endings);
       Publish();
       released = scheduler_.TakeMemoryReleased();
       Route(endings, batch.has_value());
@@ -228,6 +238,11 @@ void Batcher::WorkerLoop(int worker, Lanes lanes) {
     DeliverHere(std::move(endings));
     if (batch.has_value()) RunBatch(*batch);
   }
+}
+
+void Batcher::LookForWork(int worker, absl::Time until) const {
+  const std::atomic<bool>& short_works = short_works_[static_cast<size_t>(worker)];
+  while (!short_works && !stopping_ && clock_->Now() < until) std::this_thread::yield();
 }
 
 void Batcher::RunBatch(const Batch& batch) {

@@ -77,6 +77,8 @@ class Batcher {
   }
 
   void WorkerLoop(int worker, Lanes lanes);
+  // Returns when there may be short work for the worker, or at `until`. Does not sleep.
+  void LookForWork(int worker, absl::Time until) const;
   void DeliveryLoop();
   // Computes a batch and sees to its endings.
   void RunBatch(const Batch& batch);
@@ -91,6 +93,7 @@ class Batcher {
 
   const std::vector<Worker> workers_;
   const Clock* const clock_;
+  const absl::Duration spin_time_;
 
   absl::Mutex mutex_;
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
@@ -98,9 +101,10 @@ class Batcher {
   int delivering_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that hold endings
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // What a checkpoint looks at without the lock.
+  // What is looked at without the lock.
   std::vector<std::atomic<bool>> short_works_;  // by worker
   std::atomic<uint64_t> cancels_{0};
+  std::atomic<bool> stopping_{false};
 
   std::vector<int> memory_listeners_;  // by worker
   std::vector<std::thread> threads_;   // last: they use everything above

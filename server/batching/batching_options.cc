@@ -27,6 +27,10 @@ absl::Status BatchingOptions::Validate() const {
   status.Update(CheckPositive("max_queue_bytes", max_queue_bytes));
   status.Update(CheckPositive("long_item_tokens", long_item_tokens));
   status.Update(CheckPositive("long_item_time", long_item_time));
+  if (spin_time < absl::ZeroDuration()) {
+    status.Update(absl::InvalidArgumentError(absl::StrCat(
+        "spin_time: found ", absl::FormatDuration(spin_time), ", expected no negative time")));
+  }
   if (!(long_lane_share > 0 && long_lane_share < 1)) {
     status.Update(absl::InvalidArgumentError(absl::StrCat(
         "long_lane_share: found ", long_lane_share, ", expected more than 0 and less than 1")));

@@ -218,6 +218,26 @@ TEST_F(BatcherTest, ALongBatchThatNobodyWaitsForStopsAtItsNextCheckpoint) {
   EXPECT_EQ(endings_.Await("b").status.code(), absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST_F(BatcherTest, AWorkerThatWasNeededAgainSoonLooksForWorkBeforeItSleeps) {
+  PuppetExecutor executor(/*shares_device=*/true);
+  Batcher::Options options = Options();
+  options.spin_time = absl::Milliseconds(1);
+  absl::StatusOr<std::unique_ptr<Batcher>> batcher =
+      Batcher::Create(options, {{&executor, &memory_}}, &clock_, &observer_);
+  ASSERT_TRUE(batcher.ok());
+  for (const char* name : {"a", "b", "c"}) {
+    ASSERT_TRUE((*batcher)->Schedule(Group({{name, 1}})).ok());
+    EXPECT_THAT(executor.AwaitBatch(), ElementsAre(name));
+    executor.EndBatch();
+    ExpectOk(name);
+    if (name[0] == 'a') continue;
+    // It reads the time again and again, and finds work however it comes.
+    const int64_t reads = clock_.reads();
+    while (clock_.reads() < reads + 100) std::this_thread::yield();
+  }
+  batcher->reset();  // does not wait for the time to pass
+}
+
 TEST_F(BatcherTest, MemoryThatAnotherModelGivesBackWakesTheWorker) {
   MemoryBudget memory(100);
   PuppetExecutor other_executor;
@@ -495,6 +515,9 @@ TEST(BatcherOptionsTest, ValidateNamesTheOption) {
   options = {};
   options.deadline_margin = 0.5;
   EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("deadline_margin"));
+  options = {};
+  options.spin_time = absl::Nanoseconds(-1);
+  EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("spin_time"));
   options = {};
   options.max_batch_time = absl::ZeroDuration();
   EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("max_batch_time"));

@@ -6,6 +6,7 @@
 namespace longwave {
 
 absl::Time FakeClock::Now() const {
+  ++reads_;
   absl::MutexLock lock(&mutex_);
   return now_;
 }

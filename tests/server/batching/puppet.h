@@ -68,10 +68,12 @@ class PuppetExecutor final : public Executor {
  public:
   using Outcome = std::function<std::vector<absl::Status>(size_t items)>;
 
+  explicit PuppetExecutor(bool shares_device = false) : shares_device_(shares_device) {}
+
   // A byte and a millisecond for each token.
   int64_t EstimateMemory(const BatchSize& size) const override { return size.tokens; }
   double PredictMilliseconds(int64_t tokens) const override { return static_cast<double>(tokens); }
-  bool shares_device() const override { return false; }
+  bool shares_device() const override { return shares_device_; }
   std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override;
 
   // Blocks until `depth` batches are being computed, each in a gap of the one before; returns the
@@ -98,6 +100,7 @@ class PuppetExecutor final : public Executor {
     std::optional<bool> continued;
   };
 
+  const bool shares_device_;
   mutable absl::Mutex mutex_;
   std::list<Running> running_ ABSL_GUARDED_BY(mutex_);
   int batches_ ABSL_GUARDED_BY(mutex_) = 0;
