@@ -132,6 +132,9 @@ class Solver {
     // channels are no larger; so the quotient errs twice. The largest errors measured are a fifth
     // of this estimate, the eps below being that of a rounding times sqrt(log2 N).
     const double eps = std::ldexp(1.0, -24) * std::sqrt(std::log2(points) / points);
+    // Squares of errors would leave float32's range where c has decayed far: all of this is in
+    // units of |c|.
+    const double weights = convolution_.WeightNorm(head_);
     at::Tensor far = at::zeros({convolution_.points()}, at::kFloat);
     at::Tensor variance = at::zeros({convolution_.points()}, at::kFloat);
     const int64_t pairs = keys_.size(0) / 2;
@@ -145,7 +148,7 @@ class Solver {
       if (signed_) Convolve(keys.abs(), energy);
       far += (y * queries).sum(at::IntArrayRef({0, 2}));
       const at::Tensor norms = keys.square().sum(at::IntArrayRef({1, 2})).sqrt();
-      const at::Tensor noise = (norms * convolution_.WeightNorm(head_) + energy.sqrt()) * eps;
+      const at::Tensor noise = (norms + energy.sqrt()) * eps;
       variance += (queries.square().sum(2) * noise.square().unsqueeze(1)).sum(0);
       Checkpoint();
     }
@@ -153,12 +156,14 @@ class Solver {
       return convolution_.Gather(x.unsqueeze(0), tokens_)[0] * far_rows_;
     };
     denominators_ += row(far);
-    return row(variance).sqrt();
+    return row(variance).sqrt() * weights;
   }
 
   // x: float32 [channels, points, 2]. Returns y, the same shape; energy receives float32
-  // [channels]: the sum of |y|^2 over all points of the doubled transform.
+  // [channels]: the sum of |y|^2 over all points of the doubled transform, in units of |c|^2.
   at::Tensor Convolve(const at::Tensor& x, at::Tensor& energy) const {
+    const double weights = convolution_.WeightNorm(head_);
+    const double unit = weights > 0 ? 1 / weights : 0;
     const int64_t channels = x.size(0), points = convolution_.points();
     at::Tensor result = at::zeros_like(x);
     at::Tensor squares = at::zeros({channels}, at::kFloat);
@@ -167,7 +172,7 @@ class Solver {
       for (int64_t c = 0; c < channels; ++c)
         Filter(points, convolution_.Twist(part), Floats(twisted) + 2 * points * c);
       const at::Tensor y = Filtered(twisted, part);
-      squares += at::view_as_real(y).square().sum(at::IntArrayRef({1, 2}));
+      squares += (at::view_as_real(y) * unit).square().sum(at::IntArrayRef({1, 2}));
       for (int64_t c = 0; c < channels; ++c)
         AddUntwisted(points, convolution_.Twist(part), Floats(y) + 2 * points * c,
                      result.mutable_data_ptr<float>() + 2 * points * c);
