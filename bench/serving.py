@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Puts servers under load on this machine, one scenario after the other, and keeps what was measured in one file.
 
-Scenarios: a bare gRPC echo and Longwave around a model that computes nothing (the server alone); a thousand callers for two minutes; a slow
-model asked for three times what it can; a real model at capacity, at half of it with and without a long request always in
-flight, with ragged lengths, and at three times its capacity; the same mixes through model/runtime without a server. Load and
-server share the machine. Takes about seven minutes.
+Scenarios, by part: a bare gRPC echo and Longwave around a model that computes nothing, which is the server alone (null); a thousand
+callers for a minute (streams); a slow model asked for three times what it can (slow); a real model at capacity and with ragged lengths
+(capacity), at parts of its capacity with and without a long request always in flight (half, curve), at three times its capacity
+(overload), and made to answer equal to the bit whoever shares the batch (invariant); the same mixes through model/runtime without a server
+(runtime). Load and server share the machine. Takes about eight minutes.
 
   bench/serving.py --build build/cpu-release --out bench/results/serving.json && bench/report.py serving
+  bench/serving.py --parts half curve --add --out bench/results/serving.json    measures these again and keeps the others
 
 --soak instead: a thousand streams at 80% of what a server around a slow model answers, for ten minutes. The model sleeps, so that the device
 is what is short, and not the cores, whatever else runs on them.
@@ -25,20 +27,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 from attention_cpu import ROOT, cpu_name
 
+PARTS = ("null", "streams", "slow", "capacity", "half", "curve", "overload", "invariant", "runtime")
 STREAMS = "many:rate=4000,streams=1000,rpc=stream"
-RAGGED = "mix:length=64..4096,concurrency=32"
-LONG = "long:length=65536,concurrency=1,pool=1"
+EQUAL = "mix:length=512,concurrency=32"
+RAGGED = "mix:length=64..4096,concurrency=32,pool=256"
+SHARES = (0.25, 0.75, 0.9)  # of the capacity, beside one half
 
 
 class Bench:
-    """Starts servers and sends them traffic; the measurements land in `runs`."""
+    """Starts servers and sends them traffic; the measurements land in `runs`, which `save` gets after every scenario."""
 
-    def __init__(self, build: pathlib.Path, model: pathlib.Path, scale: float):
+    prefix = "real"
+    long = "long:length=65536,concurrency=1,pool=1"
+
+    def __init__(self, build: pathlib.Path, model: pathlib.Path, scale: float, runs: dict | None = None, save: Callable[[dict], None] = lambda runs: None):
         self.programs, self.server = build / "bench/serving", build / "server/longwave-server"
-        self.model, self.scale, self.runs, self.address, self.metrics_port, self.pid = model, scale, {}, "", 0, 0
+        self.model, self.scale, self.address, self.metrics_port, self.pid = model, scale, "", 0, 0
+        self.runs, self.save = runs if runs is not None else {}, save
+
+    def keep(self, name: str, run: dict) -> None:
+        self.runs[name] = run
+        self.save(self.runs)
 
     @contextlib.contextmanager
     def serve(self, *command, ports: bool = True):
@@ -76,15 +89,27 @@ class Bench:
         memory = run.pop("server_memory_bytes", None)
         if memory:
             run["server_memory_bytes"] = {"first": memory[0], "min": min(memory), "max": max(memory), "samples": len(memory)}
-        self.runs[name] = run
+        self.keep(name, run)
         return run["classes"][0]
+
+    def load_beside_long(self, share: float, capacity: float, seconds: float, repeats: int = 1, options: tuple = ()) -> None:
+        """A part of the capacity without and with a long request, in turns, since other work on the machine comes and goes; keeps the runs of median p99."""
+        name, traffic = f"{self.prefix}_at_{share:.0%}", f"short:length=512,rate={share * capacity:.1f}"
+        tries = {name: [], f"{name}_long": []}
+        for _ in range(repeats):
+            for suffix, classes in (("", (traffic,)), ("_long", (traffic, self.long))):
+                self.load(name + suffix, *classes, seconds=seconds, options=options)
+                tries[name + suffix].append(self.runs[name + suffix])
+        for key, runs in tries.items():
+            ordered = sorted(runs, key=lambda run: run["classes"][0]["answered_ms"]["p99"])
+            self.keep(key, {**ordered[len(ordered) // 2], "p99_ms_of_runs": [run["classes"][0]["answered_ms"]["p99"] for run in runs]})
 
     def direct(self, name: str, traffic: str, seconds: float, device: str = "cpu") -> None:
         """The same traffic without a server."""
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             command = [self.programs / "longwave-runtime-load", "--model", self.model, "--device", device, "--class", traffic]
             subprocess.run([*command, "--duration", str(seconds * self.scale), "--json", file.name], check=True, stdout=sys.stderr)
-            self.runs[name] = json.loads(pathlib.Path(file.name).read_text())
+            self.keep(name, json.loads(pathlib.Path(file.name).read_text()))
 
     def soak(self) -> None:
         with self.serve(self.programs / "longwave-null-server", "--us-per-token", "2"):
@@ -93,30 +118,59 @@ class Bench:
             capacity = self.load("soak_capacity", "cap:concurrency=1000,rpc=stream", seconds=20)["answered_per_s"]
             self.load("soak", f"many:rate={0.8 * capacity:.1f},streams=1000,rpc=stream", seconds=600, options=watch)
 
-    def run(self) -> None:
-        ids = ("--vocab-size", "1000")
-        with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
-            self.load("echo_1", "one:concurrency=1", seconds=8, options=ids)
-            self.load("echo_16", "many:concurrency=16", seconds=8, options=ids)
-        with self.serve(self.programs / "longwave-null-server"):
-            self.load("null_1", "one:concurrency=1", seconds=8)
-            self.load("null_16", "many:concurrency=16", seconds=8)
-            self.load("null_streams", STREAMS, seconds=120, options=("--watch-pid", str(self.pid)))
-        with self.serve(self.programs / "longwave-null-server", "--us-per-token", "20"):
-            capacity = self.load("slow_capacity", "cap:concurrency=64", seconds=10)["answered_per_s"]
-            self.load("slow_overload", f"over:rate={3 * capacity:.1f},deadline=500ms", seconds=20)
+    def run(self, parts: list[str]) -> None:
+        if "null" in parts:
+            ids = ("--vocab-size", "1000")
+            with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
+                self.load("echo_1", "one:concurrency=1", seconds=8, options=ids)
+                self.load("echo_16", "many:concurrency=16", seconds=8, options=ids)
+            with self.serve(self.programs / "longwave-null-server"):
+                self.load("null_1", "one:concurrency=1", seconds=8)
+                self.load("null_16", "many:concurrency=16", seconds=8)
+        if "streams" in parts:
+            with self.serve(self.programs / "longwave-null-server"):
+                self.load("null_streams", STREAMS, seconds=60, options=("--watch-pid", str(self.pid)))
+        if "slow" in parts:
+            with self.serve(self.programs / "longwave-null-server", "--us-per-token", "20"):
+                capacity = self.load("slow_capacity", "cap:concurrency=64", seconds=10)["answered_per_s"]
+                self.load("slow_overload", f"over:rate={3 * capacity:.1f},deadline=500ms", seconds=20)
+        if {"capacity", "half", "curve", "overload"} & {*parts}:
+            with self.serve_real():
+                self.run_real(parts)
+        if "invariant" in parts:
+            with self.serve_real("--batch_invariant"):
+                self.load("real_invariant", EQUAL, seconds=10)
+                self.load("real_invariant_ragged", RAGGED, seconds=20)
+        if "runtime" in parts:
+            self.direct("runtime_512", EQUAL, 15)
+            self.direct("runtime_ragged", RAGGED, 25)
+
+    @contextlib.contextmanager
+    def serve_real(self, *flags: str):
+        """Serves the model and no other for the block."""
         with tempfile.TemporaryDirectory() as repository:
             version = self.model.resolve()
             shutil.copytree(version, pathlib.Path(repository, version.parent.name, version.name))
-            with self.serve(self.server, f"--model_repository={repository}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--device=cpu"):
-                capacity = self.load("real_capacity", "cap:length=512,concurrency=32", seconds=15)["answered_per_s"]
-                half = f"short:length=512,rate={capacity / 2:.1f}"
-                self.load("real_half", half, seconds=40)
-                self.load("real_half_long", half, LONG, seconds=40)
-                self.load("real_ragged", RAGGED, seconds=40)
-                self.load("real_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=500ms", seconds=20)
-        self.direct("runtime_512", "mix:length=512,concurrency=32", 15)
-        self.direct("runtime_ragged", RAGGED, 40)
+            with self.serve(self.server, f"--model_repository={repository}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--device=cpu", *flags):
+                yield
+
+    def run_real(self, parts: list[str]) -> None:
+        if "capacity" in parts or "real_capacity" not in self.runs:
+            self.load("real_capacity", EQUAL, seconds=15)
+            self.load("real_ragged", RAGGED, seconds=25)
+        capacity = self.runs["real_capacity"]["classes"][0]["answered_per_s"]
+        if "half" in parts:
+            self.load_beside_long(0.5, capacity, seconds=25)
+        if "curve" in parts:
+            for share in SHARES:
+                self.load_beside_long(share, capacity, seconds=10)
+        if "overload" in parts:
+            self.load("real_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=500ms", seconds=20)
+
+
+def kept_runs(path: pathlib.Path | None, add: bool) -> dict:
+    """What is to be kept of a file of results."""
+    return json.loads(path.read_text())["runs"] if add and path is not None and path.exists() else {}
 
 
 def main() -> int:
@@ -124,17 +178,18 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "model/pretrained/file-type/1", help="the folder of a version")
     parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--add", action="store_true", help="keep what --out holds of other parts")
     parser.add_argument("--soak", action="store_true", help="ten minutes of a thousand streams, and nothing else")
-    parser.add_argument("--out", help="JSON file for the results; default: print them")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="JSON file for the results, written after every scenario")
     args = parser.parse_args()
-    bench = Bench(args.build, args.model, args.scale)
-    bench.soak() if args.soak else bench.run()
     machine = {"processor": cpu_name(), "cores": os.cpu_count()}
-    text = json.dumps({"benchmark": "serving_soak" if args.soak else "serving", "machine": machine, "scale": args.scale, "runs": bench.runs}, indent=1) + "\n"
-    if args.out:
-        pathlib.Path(args.out).write_text(text)
-    else:
-        print(text)
+
+    def save(runs: dict) -> None:
+        args.out.write_text(json.dumps({"benchmark": "serving_soak" if args.soak else "serving", "machine": machine, "scale": args.scale, "runs": runs}, indent=1) + "\n")
+
+    bench = Bench(args.build, args.model, args.scale, kept_runs(args.out, args.add), save)
+    bench.soak() if args.soak else bench.run(args.parts)
     return 0
 
 

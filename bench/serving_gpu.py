@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Puts a server on a GPU under load on this machine, as bench/serving.py does on the CPU, with a model of BERT-base's shape.
 
-Scenarios: a model that computes nothing (the server alone); 512 tokens with one caller and with 64; ragged lengths with 32 callers;
-16,384 tokens with four; the same mixes through model/runtime without a server; latency over load, without and with a request of a
-million tokens always in flight; three times the capacity. Load and server share the machine. Takes about three minutes.
+Scenarios, by part: a model that computes nothing, which is the server alone (null); 512 tokens with 64 callers (always), and with one (single);
+ragged lengths with 32 callers (ragged); 16,384 tokens with four (16k); the same mixes through model/runtime without a server (runtime); half of the
+capacity, and other parts of it, without and with a request of a million tokens always in flight (half, curve); three times the capacity
+(overload); answers that are equal to the bit whoever shares the batch (invariant). Load and server share the machine. Takes about four minutes.
 
   bench/serving_gpu.py --build build/gpu --out bench/results/serving_gpu.json && bench/report.py serving_gpu
+  bench/serving_gpu.py --build build/gpu --parts null overload --add --out bench/results/serving_gpu.json    keeps the other parts
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -19,12 +22,11 @@ import urllib.request
 from collections.abc import Callable
 
 from random_bert import write_random_bert
-from serving import RAGGED, ROOT, Bench, cpu_name
+from serving import ROOT, SHARES, Bench, cpu_name, kept_runs
 
-PARTS = ("runtime", "null", "capacity", "load", "overload", "curve")
-MANY_RAGGED = f"{RAGGED},pool=1024"  # enough for their mean to be that of the distribution
-LONG = "long:length=1048576,concurrency=1,pool=1"
-SHARES = (0.25, 0.75, 0.9)
+PARTS = ("single", "ragged", "16k", "half", "curve", "overload", "runtime", "null", "invariant")
+EQUAL = "mix:length=512,concurrency=64"
+RAGGED = "mix:length=64..4096,concurrency=32,pool=1024"
 
 # What the server promises of bfloat16 answers whatever batch a request was part of (model/runtime/model.h).
 TOLERANCE = 3e-2
@@ -33,11 +35,13 @@ TOLERANCE = 3e-2
 class GpuBench(Bench):
     """The same with a model of BERT-base's shape on a GPU."""
 
-    def __init__(self, build: pathlib.Path, repository: pathlib.Path, device: str, threads: int, scale: float, flags: list[str], shares: list[float], repeats: int, save: Callable[[dict], None]):
-        super().__init__(build, repository / "bert/1", scale)
-        self.repository, self.device, self.flags, self.shares = repository, device, flags, shares
-        self.many = ("--threads", str(threads), "--connections", str(threads))
-        self.repeats, self.save = repeats, save
+    prefix = "bert"
+    long = "long:length=1048576,concurrency=1,pool=1"
+
+    def __init__(self, build: pathlib.Path, repository: pathlib.Path, args: argparse.Namespace, runs: dict, save: Callable[[dict], None]):
+        super().__init__(build, repository / "bert/1", args.scale, runs, save)
+        self.repository, self.device, self.flags, self.shares, self.repeats = repository, args.device, args.server_flag, args.shares, args.repeats
+        self.many = ("--threads", str(args.threads), "--connections", str(args.threads))
         self.options = ("--tolerance", str(TOLERANCE), *self.many)
 
     def sums(self) -> dict[str, float]:
@@ -64,52 +68,52 @@ class GpuBench(Bench):
                 "padded_tokens": more["longwave_padded_tokens_total"],
                 "splits": more["longwave_batch_splits_total"],
             }
-        self.save(self.runs)
+            self.save(self.runs)
         return row
 
     def run(self, parts: list[str]) -> None:
+        if {"single", "ragged", "16k", "half", "curve", "overload"} & {*parts}:
+            with self.serve_real():
+                self.run_real(parts)
         if "runtime" in parts:
-            self.direct("runtime_512", "mix:length=512,concurrency=64", 5, self.device)
+            self.direct("runtime_512", EQUAL, 5, self.device)
             self.direct("runtime_ragged", RAGGED, 5, self.device)
         if "null" in parts:
             ids = ("--vocab-size", "30522")
+            self.metrics_port = 0
             with self.serve(self.programs / "longwave-echo-server", "--api", "callback", ports=False):
                 self.load("echo_1", "one:concurrency=1", seconds=4, options=ids)
                 self.load("echo_16", "many:concurrency=16", seconds=4, options=(*ids, *self.many))
             with self.serve(self.programs / "longwave-null-server"):
                 self.load("null_1", "one:concurrency=1", seconds=5)
                 self.load("null_16", "many:concurrency=16", seconds=5, options=self.many)
-        command = [self.server, f"--model_repository={self.repository}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", f"--device={self.device}"]
-        if {"capacity", "load", "overload"} & {*parts}:
-            with self.serve(*command, *self.flags):
-                self.run_real(parts)
+        if "invariant" in parts:
+            with self.serve_real("--batch_invariant"):
+                self.load("bert_invariant", EQUAL, seconds=4, options=self.options)
+                self.load("bert_invariant_ragged", RAGGED, seconds=5, options=self.options)
+
+    @contextlib.contextmanager
+    def serve_real(self, *flags: str):
+        command = (self.server, f"--model_repository={self.repository}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", f"--device={self.device}")
+        with self.serve(*command, *self.flags, *flags):
+            yield
 
     def run_real(self, parts: list[str]) -> None:
-        capacity = self.load("bert_64", "cap:length=512,concurrency=64", seconds=6, options=self.options)["answered_per_s"]
-        if "capacity" in parts:
+        capacity = self.load("bert_64", EQUAL, seconds=6, options=self.options)["answered_per_s"]
+        if "single" in parts:
             self.load("bert_1", "one:length=512,concurrency=1", seconds=4, options=self.options)
             self.load("bert_1_spin", "one:length=512,concurrency=1", seconds=4, options=(*self.options[:2], "--spin"))
-            self.load("bert_ragged", MANY_RAGGED, seconds=8, options=self.options)
+        if "half" in parts:
+            self.load_beside_long(0.5, capacity, 5, self.repeats, self.options)
+        if "ragged" in parts:
+            self.load("bert_ragged", RAGGED, seconds=8, options=self.options)
+        if "16k" in parts:
             self.load("bert_16k", "mix:length=16384,concurrency=4,pool=16", seconds=5, options=self.options)
-        if "load" in parts:
-            self.load_beside_long(0.5, capacity, self.repeats)
         if "overload" in parts:
             self.load("bert_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=250ms", seconds=8, options=self.options)
         if "curve" in parts:
             for share in self.shares:
-                self.load_beside_long(share, capacity, repeats=1)
-
-    def load_beside_long(self, share: float, capacity: float, repeats: int) -> None:
-        """The traffic without and with a long request, in turns, since the host's other guests come and go; keeps the runs of median p99."""
-        name, traffic = f"bert_at_{share:.0%}", f"short:length=512,rate={share * capacity:.1f}"
-        tries = {name: [], f"{name}_long": []}
-        for _ in range(repeats):
-            for suffix, classes in (("", (traffic,)), ("_long", (traffic, LONG))):
-                self.load(name + suffix, *classes, seconds=5, options=self.options)
-                tries[name + suffix].append(self.runs[name + suffix])
-        for key in (name, f"{name}_long"):
-            ordered = sorted(tries[key], key=lambda run: run["classes"][0]["answered_ms"]["p99"])
-            self.runs[key] = {**ordered[len(ordered) // 2], "p99_ms_of_runs": [run["classes"][0]["answered_ms"]["p99"] for run in tries[key]]}
+                self.load_beside_long(share, capacity, 5, options=self.options)
 
 
 def gpu_name() -> str:
@@ -122,6 +126,7 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--device", default="cuda:0", help="cuda:N; cpu for a trial of the script")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--add", action="store_true", help="keep what --out holds of other parts")
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity, where latency over load is measured beside one half")
     parser.add_argument("--repeats", type=int, default=3, help="runs with and without a long request at half of the capacity")
     parser.add_argument("--threads", type=int, default=4, help="threads and connections of the load")
@@ -138,7 +143,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as repository:
         write_random_bert(pathlib.Path(repository, "bert/1"))
-        GpuBench(args.build, pathlib.Path(repository), args.device, args.threads, args.scale, args.server_flag, args.shares, args.repeats, save).run(args.parts)
+        GpuBench(args.build, pathlib.Path(repository), args, kept_runs(args.out, args.add), save).run(args.parts)
     return 0
 
 

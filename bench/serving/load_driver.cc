@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <queue>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -111,7 +112,6 @@ absl::Status LoadDriver::Connect() {
       return absl::Status(status.code(), absl::StrCat(classes_[i].name, ": ", status.message()));
     }
     absl::MutexLock lock(&load->mutex);
-    load->random.seed(options_.seed + i);
     load->waiting.resize(classes_[i].streams);
     load->busy.resize(classes_[i].streams);
     loads_.push_back(std::move(load));
@@ -168,7 +168,7 @@ void LoadDriver::Send(int traffic_class, int caller, TimePoint due) {
   size_t choice = 0;
   {
     absl::MutexLock lock(&load.mutex);
-    choice = load.random() % load.pool.requests().size();
+    choice = load.deck.Deal();
   }
   const uint64_t route = next_route_.fetch_add(1, std::memory_order_relaxed);
   ++outstanding_;

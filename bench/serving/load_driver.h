@@ -6,7 +6,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -78,14 +77,16 @@ class LoadDriver {
   // A class and what is known of it.
   struct ClassLoad {
     ClassLoad(const TrafficClass& traffic, int64_t vocab_size, uint64_t seed)
-        : traffic(traffic), pool(traffic, vocab_size, seed) {}
+        : traffic(traffic),
+          pool(traffic, vocab_size, seed),
+          deck(static_cast<size_t>(traffic.pool), seed) {}
 
     const TrafficClass traffic;
     RequestPool pool;
     ClassStats stats;
 
     absl::Mutex mutex;
-    std::mt19937_64 random ABSL_GUARDED_BY(mutex);  // which request comes next
+    Deck deck ABSL_GUARDED_BY(mutex);  // which request comes next
     // With `streams`: what each busy caller has still to send; a caller without an entry is idle.
     std::vector<std::deque<TimePoint>> waiting ABSL_GUARDED_BY(mutex);
     std::vector<bool> busy ABSL_GUARDED_BY(mutex);

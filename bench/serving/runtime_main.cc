@@ -42,14 +42,14 @@ struct Measured {
 // Runs batches of what `concurrency` callers would have waiting, cut at the token budget as the
 // server cuts them.
 void Drive(Model& model, const TrafficClass& traffic, const Options& options, Measured& measured) {
-  constexpr int kDrawn = 4096;
-  const std::vector<int64_t> lengths = DrawLengths(traffic, kDrawn, options.seed);
+  const std::vector<int64_t> lengths = DrawLengths(traffic, traffic.pool, options.seed);
+  Deck deck(lengths.size(), options.seed);
   std::mt19937_64 random(options.seed);
   std::uniform_int_distribution<int32_t> id(0, static_cast<int32_t>(model.info().vocab_size - 1));
   std::vector<int32_t> ids(static_cast<size_t>(traffic.max_tokens));
   for (int32_t& value : ids) value = id(random);
 
-  size_t next = 0;
+  int64_t next = lengths[deck.Deal()];
   const absl::Time begin = absl::Now();
   const absl::Time measured_from = begin + absl::Seconds(options.warmup);
   absl::Time start = begin;
@@ -58,12 +58,11 @@ void Drive(Model& model, const TrafficClass& traffic, const Options& options, Me
     std::vector<RunItem> batch;
     int64_t tokens = 0;
     while (static_cast<int>(batch.size()) < traffic.concurrency) {
-      const int64_t length = lengths[next % lengths.size()];
-      if (!batch.empty() && tokens + length > options.max_batch_tokens) break;
-      ++next;
-      tokens += length;
-      batch.push_back({absl::MakeConstSpan(ids).first(static_cast<size_t>(length)), Task::kEncode,
+      if (!batch.empty() && tokens + next > options.max_batch_tokens) break;
+      tokens += next;
+      batch.push_back({absl::MakeConstSpan(ids).first(static_cast<size_t>(next)), Task::kEncode,
                        model.info().default_pooling});
+      next = lengths[deck.Deal()];
     }
     const std::vector<RunResult> results = model.Run(batch);
     const absl::Time end = absl::Now();

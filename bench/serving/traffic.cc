@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -108,6 +109,18 @@ std::vector<int64_t> DrawLengths(const TrafficClass& traffic, int count, uint64_
                         traffic.max_tokens);
   }
   return lengths;
+}
+
+Deck::Deck(size_t count, uint64_t seed) : random_(seed), cards_(count), next_(count) {
+  std::iota(cards_.begin(), cards_.end(), size_t{0});
+}
+
+size_t Deck::Deal() {
+  if (next_ == cards_.size()) {
+    std::shuffle(cards_.begin(), cards_.end(), random_);
+    next_ = 0;
+  }
+  return cards_[next_++];
 }
 
 }  // namespace longwave::bench

@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_BENCH_SERVING_TRAFFIC_H_
 #define LONGWAVE_BENCH_SERVING_TRAFFIC_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -40,7 +41,8 @@ struct TrafficClass {
   // From the time that the request was due; also the deadline of the RPC.
   absl::Duration deadline = absl::InfiniteDuration();
 
-  // Different requests, sent at random. Each has an answer of its own.
+  // Different requests, dealt in a random order, each as often as any other. Each has an answer of
+  // its own.
   int pool = 64;
 
   // API key that the requests carry as metadata "authorization: Bearer KEY"; empty: none.
@@ -54,6 +56,21 @@ absl::StatusOr<TrafficClass> ParseTrafficClass(absl::string_view text);
 
 // `count` lengths of the class's distribution. The same for the same seed.
 std::vector<int64_t> DrawLengths(const TrafficClass& traffic, int count, uint64_t seed);
+
+// Deals 0 to count - 1 in a random order, each once before any comes again. So different programs that
+// deal the same lengths send the same mix.
+class Deck {
+ public:
+  // count: at least 1.
+  Deck(size_t count, uint64_t seed);
+
+  size_t Deal();
+
+ private:
+  std::mt19937_64 random_;
+  std::vector<size_t> cards_;
+  size_t next_ = 0;
+};
 
 // The times of a Poisson process of `rate` events per second, one after the other.
 class PoissonProcess {

@@ -70,6 +70,22 @@ TEST(TrafficTest, AFixedLengthIsFixed) {
   for (const int64_t length : DrawLengths(traffic, 100, 1)) EXPECT_EQ(length, 512);
 }
 
+TEST(TrafficTest, ADeckDealsEachCardOnceBeforeAnyComesAgain) {
+  Deck deck(100, 7), same(100, 7);
+  std::vector<size_t> first, second;
+  for (size_t i = 0; i < 200; ++i) {
+    const size_t card = deck.Deal();
+    EXPECT_EQ(card, same.Deal());
+    (i < 100 ? first : second).push_back(card);
+  }
+  EXPECT_NE(first, second);
+  for (std::vector<size_t>* round : {&first, &second}) {
+    EXPECT_FALSE(std::is_sorted(round->begin(), round->end()));
+    std::sort(round->begin(), round->end());
+    for (size_t i = 0; i < 100; ++i) EXPECT_EQ((*round)[i], i);
+  }
+}
+
 TEST(TrafficTest, ArrivalsArePoisson) {
   PoissonProcess process(1000, 11);
   std::vector<int> per_slot(2000);  // slots of 10 ms: 10 arrivals each
