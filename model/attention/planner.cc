@@ -68,7 +68,8 @@ Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason) 
       note(*algorithm, "needs ", estimate.workspace_bytes, " bytes");
       continue;
     }
-    note(*algorithm, "takes ", estimate.milliseconds, " ms");
+    note(*algorithm, "takes ", estimate.milliseconds, " ms and errs by at most ",
+         estimate.error_bound);
     if (best.algorithm == nullptr || estimate.milliseconds < best.estimate.milliseconds) {
       best = {algorithm, estimate};
     }

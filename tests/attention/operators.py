@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import torch
+from longwave_torch.reference import features, prepare
 
 _BUILD = Path(os.environ["LONGWAVE_BUILD_DIR"])
 _CUDA_LIBRARY = _BUILD / "lib/liblongwave_cuda.so"
@@ -83,6 +84,29 @@ def error(out, expected, v):
         return 0.0
     scale = v.double().abs().amax(1)
     return ((out.double() - expected).abs().amax(1) / scale).nan_to_num(nan=float("inf")).max().item()
+
+
+def row_errors(out, expected, v):
+    """The largest |out - expected| / max|v| of every row: [batch, n, heads]."""
+    return ((out.double() - expected).abs() / v.double().abs().amax(1, keepdim=True)).amax(-1)
+
+
+def trf_condition(attend64, q, k, w, normalize=True, scale=1.0):
+    """How many times prf's error a row of trf may have: [batch, n, heads].
+
+    Its signed products, over keys and features, cancel in the denominator: their sizes' sum over its size.
+    attend64: the attention in question for q, k and any values, in float64.
+    """
+    batch, n, heads, _ = q.shape
+    one_hot = torch.eye(n, dtype=torch.float64)[None, :, None].expand(batch, n, heads, n)
+    shares = attend64(q.double(), k.double(), one_hot).abs()
+    conditions = []
+    for head in range(heads):
+        part = (w if w.dim() == 2 else w[head]).double()
+        phi_q, phi_k = (features(prepare(x[:, :, head].double(), normalize, scale), part, "trf")[0] for x in (q, k))
+        lost = (phi_q.abs() @ phi_k.abs().mT) / (phi_q @ phi_k.mT).abs()  # within a weight
+        conditions.append((shares[:, :, head] * lost).sum(-1))
+    return torch.stack(conditions, -1)
 
 
 def doubles(*tensors):

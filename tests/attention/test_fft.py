@@ -57,10 +57,10 @@ def test_keeps_the_promise(table, options):
     assert error(out, expected, v) <= ROUNDING
 
 
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 127, 128, 129, 130, 191, 192, 193, 194, 255, 256, 257, 320, 321])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 127, 128, 129, 130, 191, 192, 193, 194, 255, 256, 257, 269, 270, 271, 320, 321, 1023, 1024, 1025])
 @pytest.mark.parametrize("causal", [False, True])
-def test_lengths_around_the_near_band(n, causal):
-    # Transforms begin with the first distance beyond 128; chunks are of 64 tokens.
+def test_lengths_around_tiles_and_transforms(n, causal):
+    # Transforms begin with the first distance beyond 128 and have 2^a 3^b 5^c 7^d points; chunks are of 64 tokens.
     for table in (noise(n, 3), split_at(n, 0, torch.tensor(-20.0), noise(n, 1)), noise(max(1, n // 2), 1)):
         q, k, v, w = inputs(2, n, seed=n)
         expected = reference.rpe_attention(*doubles(q, k, v, w, table), causal=causal)
