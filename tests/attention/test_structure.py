@@ -130,7 +130,8 @@ def certificates(bias, n, causal):
 @pytest.mark.parametrize("table", TABLES)
 def test_forced_algorithms_keep_their_certificate(table, causal, kind):
     options = dict(KINDS[kind], causal=causal)
-    for n in LENGTHS if kind == "normalised" else LENGTHS[::4]:
+    some = [1, 65, 449] if kind == "trf" else LENGTHS[::4]
+    for n in LENGTHS if kind == "normalised" else some:
         torch.set_num_threads(2 if n > 500 else 1)  # barriers take longer than tiny problems
         bias = TABLES[table](n).float().contiguous()
         q, k, v, w = inputs(1, n, seed=n)
@@ -149,7 +150,7 @@ def test_forced_algorithms_keep_their_certificate(table, causal, kind):
             answered[algorithm] = (row_errors(out, expected, v) / condition).max().item()
             assert answered[algorithm] <= PROMISE[torch.float32], (algorithm, n)
         assert kind == "trf" or answered["direct"] <= ROUNDING
-        if kind == "normalised":
+        if kind == "normalised" and n in some:
             bounds = certificates(bias, n, causal)
             for algorithm, largest in answered.items():
                 assert largest <= bounds[algorithm] + ROUNDING, (algorithm, n)
@@ -164,10 +165,11 @@ def test_half_precision(table, dtype):
     q, k, v, w = inputs(1, n)
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     expected = reference.rpe_attention(*doubles(q, k, v, w, bias))
+    prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
     answered = set()
     for algorithm in ALGORITHMS:
         try:
-            out = attend(q, k, v, w, bias, algorithm=algorithm)
+            out = attend_prepared(q, k, v, w, prepared, algorithm=algorithm)
         except ValueError as refusal:
             assert algorithm not in ("auto", "direct") and algorithm in str(refusal)
             continue
