@@ -63,11 +63,20 @@ void CheckOptions(std::string_view feature_map, double scale) {
 }
 
 void CheckAgreement(const RelativeBias& bias, std::string_view feature_map, bool causal) {
-  TORCH_CHECK_VALUE(feature_map == bias.feature_map(), "feature_map: found \"", feature_map,
-                    "\", expected \"", bias.feature_map(), "\" as the bias was prepared for");
+  CheckFeatureMap(feature_map, bias.feature_map());
   TORCH_CHECK_VALUE(causal == bias.causal(), "causal: found ", causal ? "true" : "false",
                     ", expected ", bias.causal() ? "true" : "false",
                     " as the bias was prepared for");
+}
+
+void CheckTolerance(double tolerance) {
+  TORCH_CHECK_VALUE(tolerance >= 1e-5 && tolerance < 1, "tolerance: found ", tolerance,
+                    ", expected 1e-5 or more and less than 1");
+}
+
+void CheckFeatureMap(std::string_view feature_map, std::string_view prepared) {
+  TORCH_CHECK_VALUE(feature_map == prepared, "feature_map: found \"", feature_map,
+                    "\", expected \"", prepared, "\" as the bias was prepared for");
 }
 
 void CheckBiasShape(const at::Tensor& bias, int64_t rank) {

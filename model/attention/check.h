@@ -26,6 +26,12 @@ void CheckOptions(std::string_view feature_map, double scale);
 // That a call asks for what its RelativeBias was prepared for.
 void CheckAgreement(const RelativeBias& bias, std::string_view feature_map, bool causal);
 
+// What a bias may be prepared for: an error of 1e-5 or more and less than 1.
+void CheckTolerance(double tolerance);
+
+// A call's feature map: the one that its bias was prepared for.
+void CheckFeatureMap(std::string_view feature_map, std::string_view prepared);
+
 // rank 2: float32 [heads, 2L-1]; rank 3: float32 [heads, 2H-1, 2W-1]. Last dimension contiguous,
 // not requiring grad under grad mode. Reads no data.
 void CheckBiasShape(const at::Tensor& bias, int64_t rank);

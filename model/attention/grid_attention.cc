@@ -1,26 +1,27 @@
 // Tokens in a row-major grid.
 #include <ATen/ops/empty_like.h>
 
+#include <algorithm>
+#include <string>
+
 #include "model/attention/check.h"
-#include "model/attention/grid_bias.h"
 #include "model/attention/kernels.h"
 #include "model/attention/solve.h"
 
 namespace longwave::attention::native {
 
-at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& table,
-                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
-                          double scale, c10::string_view algorithm) {
-  const at::Tensor bias = TableOnHost(table, q);
-  CheckBiasTable(bias, /*rank=*/3);
-  CheckTensors(q, k, v, projection, /*rank=*/4, bias.size(0));
+at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const at::Tensor& projection,
+                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                  c10::string_view feature_map, bool normalize, double scale,
+                                  c10::string_view algorithm) {
+  CheckTensors(q, k, v, projection, /*rank=*/4, bias->heads());
   CheckOptions(feature_map, scale);
-  CheckGrid(q, grid);
+  CheckFeatureMap(feature_map, bias->feature_map());
+  CheckGrid(q, bias->grid());
 
   at::Tensor out = at::empty_like(v, v.options(), at::MemoryFormat::Contiguous);
   if (out.numel() == 0) return out;
-  const GridBias grid_bias(bias, grid[0], grid[1]);
   Problem problem;
   problem.q = q.flatten(0, 1);
   problem.k = k.flatten(0, 1);
@@ -29,10 +30,26 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
   problem.out = out.flatten(0, 1);
   problem.sequences = CheckSequences(q, std::nullopt, std::nullopt);
   problem.features = {ParseFeatureMap(feature_map), normalize, scale};
-  problem.bias = &grid_bias;
-  problem.tolerance = PromisedError(v.scalar_type());
+  problem.bias = &bias->grid_bias();
+  problem.tolerance = std::max(bias->tolerance(), PromisedError(v.scalar_type()));
   Solve(problem, algorithm);
   return out;
+}
+
+at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& projection, const at::Tensor& bias,
+                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
+                          double scale, c10::string_view algorithm) {
+  const at::Tensor table = TableOnHost(bias, q);
+  CheckBiasTable(table, /*rank=*/3);
+  CheckTensors(q, k, v, projection, /*rank=*/4, table.size(0));
+  CheckOptions(feature_map, scale);
+  CheckGrid(q, grid);
+  if (v.numel() == 0) return at::empty_like(v, v.options(), at::MemoryFormat::Contiguous);
+  const auto prepared =
+      c10::make_intrusive<RelativeBias2d>(table, grid.vec(), std::string(feature_map));
+  return RpeAttention2dPrepared(q, k, v, projection, prepared, feature_map, normalize, scale,
+                                algorithm);
 }
 
 }  // namespace longwave::attention::native

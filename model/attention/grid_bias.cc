@@ -130,13 +130,17 @@ const PreparedGrid* GridBias::Grid(int64_t head) const {
 }
 
 std::shared_ptr<const Convolution> GridBias::Convolve(int64_t /*length*/) const {
-  auto convolution =
-      std::make_shared<Convolution>(table_.size(0), Convolution::Extents{height_, width_});
-  for (int64_t head = 0; head < table_.size(0); ++head) {
-    const at::Tensor b = table_[head].to(at::kDouble);
-    convolution->SetWeights(head, (b - b.max()).exp());
-  }
-  return convolution;
+  // No checkpoint in here: what another caller computes there may want the same spectra.
+  std::call_once(transformed_, [this] {
+    auto convolution =
+        std::make_shared<Convolution>(table_.size(0), Convolution::Extents{height_, width_});
+    for (int64_t head = 0; head < table_.size(0); ++head) {
+      const at::Tensor b = table_[head].to(at::kDouble);
+      convolution->SetWeights(head, (b - b.max()).exp());
+    }
+    convolution_ = std::move(convolution);
+  });
+  return convolution_;
 }
 
 int64_t GridBias::TransformSize(int64_t /*length*/) const {

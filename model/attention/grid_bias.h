@@ -15,7 +15,8 @@
 
 namespace longwave::attention {
 
-// The bias of tokens in a row-major grid: b[y_j - y_i, x_j - x_i].
+// The bias of tokens in a row-major grid: b[y_j - y_i, x_j - x_i]. Its analysis and its spectra are
+// made on first use and kept.
 class GridBias final : public PositionBias {
  public:
   // table: float32 [heads, 2H-1, 2W-1] on the CPU, contiguous; height, width: the grid, at least 1.
@@ -37,6 +38,8 @@ class GridBias final : public PositionBias {
   int64_t height_;
   int64_t width_;
   mutable DeviceCache device_cache_;
+  mutable std::once_flag transformed_;
+  mutable std::shared_ptr<const Convolution> convolution_;
   mutable std::once_flag analysed_;
   mutable std::vector<std::optional<PreparedGrid>> structures_;  // by head
 };

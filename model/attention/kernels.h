@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "model/attention/relative_bias.h"
+#include "model/attention/relative_bias_2d.h"
 
 // What stands behind the operators, by device; the operators' contracts are in operators.h. All
 // throw c10::Error on arguments that cannot be used.
@@ -29,6 +30,12 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
                         const std::optional<at::Tensor>& cu_seqlens,
                         at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
                         bool normalize, double scale, bool causal, c10::string_view algorithm);
+
+at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const at::Tensor& projection,
+                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                  c10::string_view feature_map, bool normalize, double scale,
+                                  c10::string_view algorithm);
 
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& projection, const at::Tensor& bias,
@@ -53,6 +60,12 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
                         const std::optional<at::Tensor>& cu_seqlens,
                         at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
                         bool normalize, double scale, bool causal, c10::string_view algorithm);
+
+at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const at::Tensor& projection,
+                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                  c10::string_view feature_map, bool normalize, double scale,
+                                  c10::string_view algorithm);
 
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& projection, const at::Tensor& bias,

@@ -41,6 +41,18 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
   return Output(v);
 }
 
+at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  const at::Tensor& projection,
+                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                  c10::string_view feature_map, bool /*normalize*/, double scale,
+                                  c10::string_view /*algorithm*/) {
+  CheckTensors(q, k, v, projection, /*rank=*/4, bias->heads());
+  CheckOptions(feature_map, scale);
+  CheckFeatureMap(feature_map, bias->feature_map());
+  CheckGrid(q, bias->grid());
+  return Output(v);
+}
+
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& projection, const at::Tensor& bias,
                           at::IntArrayRef grid, c10::string_view feature_map, bool /*normalize*/,

@@ -28,15 +28,16 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
 }
 
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& bias,
-                          const std::array<int64_t, 2>& grid, const AttentionOptions& options) {
+                          const at::Tensor& projection,
+                          const c10::intrusive_ptr<RelativeBias2d>& bias,
+                          const AttentionOptions& options) {
   TORCH_CHECK_VALUE(!options.causal, "causal: found true, expected false for a grid");
   using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                               const at::Tensor&, const at::Tensor&, at::IntArrayRef,
+                               const at::Tensor&, const c10::intrusive_ptr<RelativeBias2d>&,
                                c10::string_view, bool, double, c10::string_view);
-  static const auto op = Operator<Signature>("longwave::rpe_attention_2d", "");
-  return op.call(q, k, v, projection, bias, grid, options.feature_map, options.normalize,
-                 options.scale, options.algorithm);
+  static const auto op = Operator<Signature>("longwave::rpe_attention_2d", "prepared");
+  return op.call(q, k, v, projection, bias, options.feature_map, options.normalize, options.scale,
+                 options.algorithm);
 }
 
 std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
@@ -48,14 +49,13 @@ std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntA
                            workspace_bytes);
 }
 
-std::string PlanAttention2d(const at::Tensor& bias, const std::array<int64_t, 2>& grid,
-                            const at::Tensor& projection, const AttentionOptions& options,
+std::string PlanAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
+                            const at::Tensor& projection, bool normalize, double scale,
                             const std::string& device, const std::string& dtype,
                             int64_t workspace_bytes) {
-  return PlanAttention2dJson(bias, grid, projection.size(-1), projection.size(-2),
-                             options.feature_map,
-                             FeatureRange::Of(projection, options.normalize, options.scale), device,
-                             dtype, workspace_bytes);
+  return PlanAttention2dJson(bias, projection.size(-1), projection.size(-2),
+                             FeatureRange::Of(projection, normalize, scale), device, dtype,
+                             workspace_bytes);
 }
 
 }  // namespace longwave::attention

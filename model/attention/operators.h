@@ -5,12 +5,12 @@
 #include <c10/util/OptionalArrayRef.h>
 #include <c10/util/intrusive_ptr.h>
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "model/attention/relative_bias.h"
+#include "model/attention/relative_bias_2d.h"
 
 // The operators of TORCH_LIBRARY(longwave), callable from C++. Every function goes through the
 // dispatcher, so the kernels of the tensors' device answer. All are inference only, thread-safe,
@@ -55,12 +55,12 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
                         const std::optional<at::Tensor>& cu_seqlens,
                         at::OptionalIntArrayRef seqlens, const AttentionOptions& options);
 
-// The same for images: q, k, v are [batch, height * width, heads, head_dim], tokens row by row.
-// bias: float32 [heads, 2H-1, 2W-1], raw, at [dy + H-1, dx + W-1] with dy = y_j - y_i; distances
-// beyond keep the edge value; -inf and errors as in RelativeBias. options.causal must be false.
+// The same for images: q, k, v are [batch, height * width, heads, head_dim], tokens row by row of
+// bias's grid. options.causal must be false.
 at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& bias,
-                          const std::array<int64_t, 2>& grid, const AttentionOptions& options);
+                          const at::Tensor& projection,
+                          const c10::intrusive_ptr<RelativeBias2d>& bias,
+                          const AttentionOptions& options);
 
 // What "auto" would do with this projection, normalisation and scale: JSON {"groups": [{"heads",
 // "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}. projection: as in
@@ -73,10 +73,9 @@ std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntA
                           const std::string& device, const std::string& dtype,
                           int64_t workspace_bytes);
 
-// The same for a grid: bias, grid and options as in RpeAttention2d. (The operator is
-// longwave::plan_attention_2d.)
-std::string PlanAttention2d(const at::Tensor& bias, const std::array<int64_t, 2>& grid,
-                            const at::Tensor& projection, const AttentionOptions& options,
+// The same for a grid. (The operator is longwave::plan_attention_2d.prepared.)
+std::string PlanAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
+                            const at::Tensor& projection, bool normalize, double scale,
                             const std::string& device, const std::string& dtype,
                             int64_t workspace_bytes);
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "model/attention/check.h"
-#include "model/attention/grid_bias.h"
 #include "model/attention/planner.h"
 #include "model/attention/sequence_bias.h"
 #include "model/attention/solve.h"
@@ -80,26 +79,31 @@ std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
                            device, dtype, workspace_bytes);
 }
 
-std::string PlanAttention2dJson(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                int64_t features, c10::string_view feature_map,
-                                const FeatureRange& range, c10::string_view device,
-                                c10::string_view dtype, int64_t workspace_bytes) {
-  CheckBiasTable(bias, /*rank=*/3);
-  TORCH_CHECK_VALUE(grid.size() == 2 && grid[0] >= 1 && grid[1] >= 1, "grid: found ", grid,
-                    ", expected a height and a width of 1 or more");
-  const GridBias grid_bias(bias, grid[0], grid[1]);
-  Shape base = BaseShape(bias.size(0), /*sequences=*/1, head_dim, features, feature_map, range,
-                         device, dtype, workspace_bytes);
-  base.bias = &grid_bias;
-  return PlanJson(base, bias.size(0), {grid[0] * grid[1]}, workspace_bytes);
+std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
+                                int64_t features, const FeatureRange& range,
+                                c10::string_view device, c10::string_view dtype,
+                                int64_t workspace_bytes) {
+  Shape base = BaseShape(bias->heads(), /*sequences=*/1, head_dim, features, bias->feature_map(),
+                         range, device, dtype, workspace_bytes);
+  base.bias = &bias->grid_bias();
+  base.tolerance = std::max(bias->tolerance(), base.tolerance);
+  return PlanJson(base, bias->heads(), {bias->grid()[0] * bias->grid()[1]}, workspace_bytes);
 }
 
-std::string PlanTypicalAttention2d(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                   int64_t features, c10::string_view device,
-                                   c10::string_view dtype, int64_t workspace_bytes,
-                                   c10::string_view feature_map) {
-  return PlanAttention2dJson(bias, grid, head_dim, features, feature_map,
-                             FeatureRange::Typical(head_dim), device, dtype, workspace_bytes);
+std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                   int64_t head_dim, int64_t features, c10::string_view device,
+                                   c10::string_view dtype, int64_t workspace_bytes) {
+  return PlanAttention2dJson(bias, head_dim, features, FeatureRange::Typical(head_dim), device,
+                             dtype, workspace_bytes);
+}
+
+std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid,
+                                     int64_t head_dim, int64_t features, c10::string_view device,
+                                     c10::string_view dtype, int64_t workspace_bytes,
+                                     c10::string_view feature_map) {
+  return PlanTypicalAttention2d(
+      c10::make_intrusive<RelativeBias2d>(bias, grid.vec(), std::string(feature_map)), head_dim,
+      features, device, dtype, workspace_bytes);
 }
 
 }  // namespace longwave::attention

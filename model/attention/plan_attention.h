@@ -10,6 +10,7 @@
 
 #include "model/attention/feature_range.h"
 #include "model/attention/relative_bias.h"
+#include "model/attention/relative_bias_2d.h"
 
 namespace longwave::attention {
 
@@ -28,18 +29,22 @@ std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
                                  c10::string_view device, c10::string_view dtype,
                                  int64_t workspace_bytes);
 
-// The same for a grid of {height, width} tokens. bias: float32 [heads, 2H-1, 2W-1], as in
-// RpeAttention2d.
-std::string PlanAttention2dJson(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                int64_t features, c10::string_view feature_map,
-                                const FeatureRange& range, c10::string_view device,
-                                c10::string_view dtype, int64_t workspace_bytes);
+// The same for a grid.
+std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
+                                int64_t features, const FeatureRange& range,
+                                c10::string_view device, c10::string_view dtype,
+                                int64_t workspace_bytes);
 
-// The operator longwave::plan_attention_2d.
-std::string PlanTypicalAttention2d(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                   int64_t features, c10::string_view device,
-                                   c10::string_view dtype, int64_t workspace_bytes,
-                                   c10::string_view feature_map);
+// The operator longwave::plan_attention_2d.prepared.
+std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                   int64_t head_dim, int64_t features, c10::string_view device,
+                                   c10::string_view dtype, int64_t workspace_bytes);
+
+// The operator longwave::plan_attention_2d. bias, grid: as RelativeBias2d takes them.
+std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid,
+                                     int64_t head_dim, int64_t features, c10::string_view device,
+                                     c10::string_view dtype, int64_t workspace_bytes,
+                                     c10::string_view feature_map);
 
 }  // namespace longwave::attention
 

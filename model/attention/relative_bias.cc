@@ -18,8 +18,7 @@ RelativeBias::RelativeBias(const at::Tensor& bias, std::string feature_map, bool
   ParseFeatureMap(feature_map_);
   TORCH_CHECK_VALUE(max_len >= 0, "max_len: found ", max_len,
                     ", expected 0 (the table's own) or more");
-  TORCH_CHECK_VALUE(tolerance >= 1e-5 && tolerance < 1, "tolerance: found ", tolerance,
-                    ", expected 1e-5 or more and less than 1");
+  CheckTolerance(tolerance);
   table_ = bias.detach().clone(at::MemoryFormat::Contiguous);
   if (max_len_ == 0) max_len_ = length();
   spectra_ = std::make_unique<SpectrumCache>(table_, causal_);

@@ -4,10 +4,12 @@
 #include <torch/library.h>
 
 #include <tuple>
+#include <vector>
 
 #include "model/attention/kernels.h"
 #include "model/attention/plan_attention.h"
 #include "model/attention/relative_bias.h"
+#include "model/attention/relative_bias_2d.h"
 
 namespace longwave::attention {
 namespace {
@@ -23,6 +25,18 @@ c10::intrusive_ptr<RelativeBias> SetState(const State& state) {
   const auto& [table, kind, analysis] = state;
   return c10::make_intrusive<RelativeBias>(table, std::get<0>(kind), std::get<1>(kind),
                                            std::get<0>(analysis), std::get<1>(analysis));
+}
+
+using State2d = std::tuple<at::Tensor, std::vector<int64_t>, std::tuple<std::string, double>>;
+
+State2d GetState2d(const c10::intrusive_ptr<RelativeBias2d>& self) {
+  return {self->table(), self->grid(), {self->feature_map(), self->tolerance()}};
+}
+
+c10::intrusive_ptr<RelativeBias2d> SetState2d(const State2d& state) {
+  const auto& [table, grid, analysis] = state;
+  return c10::make_intrusive<RelativeBias2d>(table, grid, std::get<0>(analysis),
+                                             std::get<1>(analysis));
 }
 
 }  // namespace
@@ -41,6 +55,18 @@ TORCH_LIBRARY(longwave, m) {
            [](const c10::intrusive_ptr<RelativeBias>& self) { return self->tolerance(); })
       .def_pickle([](const c10::intrusive_ptr<RelativeBias>& self) { return GetState(self); },
                   [](State state) { return SetState(state); });
+  m.class_<RelativeBias2d>("RelativeBias2d")
+      .def(torch::init<at::Tensor, std::vector<int64_t>, std::string, double>(), "",
+           {torch::arg("bias"), torch::arg("grid"), torch::arg("feature_map") = "prf",
+            torch::arg("tolerance") = 1e-5})
+      .def("table", [](const c10::intrusive_ptr<RelativeBias2d>& self) { return self->table(); })
+      .def("grid", [](const c10::intrusive_ptr<RelativeBias2d>& self) { return self->grid(); })
+      .def("feature_map",
+           [](const c10::intrusive_ptr<RelativeBias2d>& self) { return self->feature_map(); })
+      .def("tolerance",
+           [](const c10::intrusive_ptr<RelativeBias2d>& self) { return self->tolerance(); })
+      .def_pickle([](const c10::intrusive_ptr<RelativeBias2d>& self) { return GetState2d(self); },
+                  [](State2d state) { return SetState2d(state); });
 
   m.def(
       "rpe_attention.prepared(Tensor q, Tensor k, Tensor v, Tensor projection, "
@@ -52,6 +78,10 @@ TORCH_LIBRARY(longwave, m) {
       "Tensor? cu_seqlens=None, int[]? seqlens=None, str feature_map=\"prf\", "
       "bool normalize=True, float scale=1.0, bool causal=False, str algorithm=\"auto\") -> Tensor");
   m.def(
+      "rpe_attention_2d.prepared(Tensor q, Tensor k, Tensor v, Tensor projection, "
+      "__torch__.torch.classes.longwave.RelativeBias2d bias, *, str feature_map=\"prf\", "
+      "bool normalize=True, float scale=1.0, str algorithm=\"auto\") -> Tensor");
+  m.def(
       "rpe_attention_2d(Tensor q, Tensor k, Tensor v, Tensor projection, Tensor bias, "
       "int[2] grid, *, str feature_map=\"prf\", bool normalize=True, float scale=1.0, "
       "str algorithm=\"auto\") -> Tensor");
@@ -60,20 +90,26 @@ TORCH_LIBRARY(longwave, m) {
       "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
       &PlanTypicalAttention);
   m.def(
+      "plan_attention_2d.prepared(__torch__.torch.classes.longwave.RelativeBias2d bias, "
+      "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
+      &PlanTypicalAttention2d);
+  m.def(
       "plan_attention_2d(Tensor bias, int[2] grid, int head_dim, int features, str device, "
       "str dtype, int workspace_bytes, *, str feature_map=\"prf\") -> str",
-      &PlanTypicalAttention2d);
+      &PlanTypicalAttention2dOf);
 }
 
 TORCH_LIBRARY_IMPL(longwave, CPU, m) {
   m.impl("rpe_attention.prepared", &native::RpeAttentionPrepared);
   m.impl("rpe_attention", &native::RpeAttention);
+  m.impl("rpe_attention_2d.prepared", &native::RpeAttention2dPrepared);
   m.impl("rpe_attention_2d", &native::RpeAttention2d);
 }
 
 TORCH_LIBRARY_IMPL(longwave, Meta, m) {
   m.impl("rpe_attention.prepared", &meta::RpeAttentionPrepared);
   m.impl("rpe_attention", &meta::RpeAttention);
+  m.impl("rpe_attention_2d.prepared", &meta::RpeAttention2dPrepared);
   m.impl("rpe_attention_2d", &meta::RpeAttention2d);
 }
 

@@ -38,9 +38,11 @@ def on_device(operator):
 attend = on_device(torch.ops.longwave.rpe_attention)
 attend_2d = on_device(torch.ops.longwave.rpe_attention_2d)
 attend_prepared = on_device(torch.ops.longwave.rpe_attention.prepared)
+attend_2d_prepared = on_device(torch.ops.longwave.rpe_attention_2d.prepared)
 plan = torch.ops.longwave.plan_attention
 plan_2d = torch.ops.longwave.plan_attention_2d
 RelativeBias = torch.classes.longwave.RelativeBias
+RelativeBias2d = torch.classes.longwave.RelativeBias2d
 
 HEADS, DIM, VALUE_DIM, FEATURES = 2, 8, 5, 6
 

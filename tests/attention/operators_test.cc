@@ -109,15 +109,22 @@ TEST(RpeAttentionTest, ErrorsNameTheArgument) {
 
 TEST(RpeAttention2dTest, RunsAndRefusesCausal) {
   const Inputs in({2, 12});
-  const at::Tensor bias = at::randn({kHeads, 5, 7});
-  EXPECT_EQ(RpeAttention2d(in.q, in.k, in.v, in.projection, bias, {3, 4}, {}).sizes(),
-            in.v.sizes());
+  const auto bias =
+      c10::make_intrusive<RelativeBias2d>(at::randn({kHeads, 5, 7}), std::vector<int64_t>{3, 4});
+  EXPECT_EQ(RpeAttention2d(in.q, in.k, in.v, in.projection, bias, {}).sizes(), in.v.sizes());
   AttentionOptions options;
   options.causal = true;
   EXPECT_THAT(Message([&] {
-                RpeAttention2d(in.q, in.k, in.v, in.projection, bias, {3, 4}, options);
+                RpeAttention2d(in.q, in.k, in.v, in.projection, bias, options);
               }),
               HasSubstr("causal: found true"));
+}
+
+TEST(RelativeBias2dTest, KeepsWhatIsMadeOfIt) {
+  const RelativeBias2d bias(at::randn({kHeads, 3, 3}), {24, 16});
+  EXPECT_EQ(bias.grid_bias().Convolve(384), bias.grid_bias().Convolve(384));
+  EXPECT_NE(bias.grid_bias().Grid(1), nullptr);
+  EXPECT_EQ(bias.grid_bias().Grid(1), bias.grid_bias().Grid(1));
 }
 
 TEST(PlanAttentionTest, NamesAnAlgorithm) {
@@ -132,10 +139,9 @@ TEST(PlanAttentionTest, NamesAnAlgorithm) {
 TEST(PlanAttention2dTest, KnowsTheGridAndTheFeatures) {
   const at::Tensor w = at::randn({4, kDim});
   const auto plan = [&](const char* feature_map, double scale) {
-    AttentionOptions options;
-    options.feature_map = feature_map;
-    options.scale = scale;
-    return PlanAttention2d(at::zeros({kHeads, 5, 7}), {120, 130}, w, options, "cpu", "float32", 0);
+    const auto bias = c10::make_intrusive<RelativeBias2d>(
+        at::zeros({kHeads, 5, 7}), std::vector<int64_t>{120, 130}, feature_map);
+    return PlanAttention2d(bias, w, /*normalize=*/true, scale, "cpu", "float32", 0);
   };
   EXPECT_THAT(plan("prf", 1.0), HasSubstr("\"algorithm\": \"structured\""));
   EXPECT_THAT(plan("prf", 1.0), HasSubstr("\"lengths\": [15600]"));

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from operators import RelativeBias, attend, attend_2d, inputs, noise, plan
+from operators import RelativeBias, RelativeBias2d, attend, attend_2d, inputs, noise, plan
 
 pytestmark = pytest.mark.host
 
@@ -113,6 +113,29 @@ def test_bad_grid_call(changes, message):
         attend_2d(Q, K, V, W, arguments["bias"], arguments["grid"])
 
 
+@pytest.mark.parametrize("arguments, message", [
+    ((torch.zeros(2, 3), [2, 3], "prf", 1e-5), r"bias: found shape \[2, 3\], expected \[heads, 2H-1, 2W-1\]"),
+    ((torch.full((2, 3, 3), torch.nan), [2, 3], "prf", 1e-5), r"bias: found NaN"),
+    ((torch.zeros(2, 3, 3), [2], "prf", 1e-5), r"grid: found .*expected a height and a width of 1 or more"),
+    ((torch.zeros(2, 3, 3), [0, 3], "prf", 1e-5), r"grid: found"),
+    ((torch.zeros(2, 3, 3), [2, 3], "elu", 1e-5), r'feature_map: found "elu"'),
+    ((torch.zeros(2, 3, 3), [2, 3], "prf", 1e-6), r"tolerance: found 1e-06, expected 1e-5 or more"),
+])
+def test_bad_relative_bias_2d(arguments, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        RelativeBias2d(*arguments)
+
+
+@pytest.mark.parametrize("grid, heads, feature_map, message", [
+    ([3, 3], 2, "prf", r"grid: found 3 x 3, expected height x width of q's 6 tokens"),
+    ([2, 3], 3, "prf", r"bias: found 3 heads, expected q's 2"),
+    ([2, 3], 2, "trf", r'feature_map: found "prf", expected "trf" as the bias was'),
+])
+def test_bad_prepared_grid_call(grid, heads, feature_map, message):
+    with pytest.raises(ValueError, match=message):
+        attend_2d(Q, K, V, W, RelativeBias2d(torch.zeros(heads, 3, 3), grid, feature_map, 1e-5))
+
+
 def test_gradients_are_ignored_without_grad_mode():
     with torch.no_grad():
         assert torch.equal(call(q=Q.clone().requires_grad_()), call())
@@ -123,7 +146,8 @@ def test_gradients_are_ignored_without_grad_mode():
 def test_meta():
     q, k, v, w, bias = (t.to("meta") for t in (Q.half(), K.half(), V.half(), W, BIAS))
     for out in (attend(q, k, v, w, bias), attend_2d(q, k, v, w, torch.zeros(2, 3, 3, device="meta"), (2, 3)),
-                attend(q, k, v, w, RelativeBias(BIAS, "prf", False, 0, 1e-5))):
+                attend(q, k, v, w, RelativeBias(BIAS, "prf", False, 0, 1e-5)),
+                attend_2d(q, k, v, w, RelativeBias2d(torch.zeros(2, 3, 3), [2, 3], "prf", 1e-5))):
         assert out.is_meta and out.shape == V.shape and out.dtype == torch.float16
     q, k, v, w = (t.to("meta") for t in PACKED)
     assert attend(q, k, v, w, bias, cu_seqlens=OFFSETS.to("meta")).shape == v.shape
@@ -135,6 +159,10 @@ def test_relative_bias_can_be_copied():
     bias = copy.deepcopy(RelativeBias(BIAS, "trf", True, 77, 1e-4))
     assert torch.equal(bias.table(), BIAS)
     assert (bias.feature_map(), bias.causal(), bias.max_len(), bias.tolerance()) == ("trf", True, 77, 1e-4)
+    table = torch.randn(2, 3, 5)
+    bias = copy.deepcopy(RelativeBias2d(table, [4, 7], "trf", 1e-4))
+    assert torch.equal(bias.table(), table)
+    assert (bias.grid(), bias.feature_map(), bias.tolerance()) == ([4, 7], "trf", 1e-4)
 
 
 def test_relative_bias_owns_its_table():

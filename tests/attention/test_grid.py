@@ -7,7 +7,8 @@ import pytest
 import torch
 from longwave_torch import reference
 import operators
-from operators import attend_2d, doubles, error, inputs, plan_2d, row_errors, trf_condition
+from operators import (RelativeBias2d, attend_2d, attend_2d_prepared, doubles, error, inputs, plan_2d, row_errors,
+                       trf_condition)
 from tolerances import PROMISE, ROUNDING
 
 HEADS = 2
@@ -125,11 +126,11 @@ def no_grad():
     torch.set_num_threads(2)
 
 
-def certificate(bias, grid):
+def certificate(prepared, tokens):
     """The largest error bound that the planner's groups state."""
-    groups = json.loads(plan_2d(bias, grid, 8, 6, operators.device, "float32", 0))["groups"]
+    groups = json.loads(plan_2d(prepared, 8, 6, operators.device, "float32", 0))["groups"]
     assert sorted(sum((group["heads"] for group in groups), [])) == list(range(HEADS))
-    assert all(group["reason"] and group["lengths"] == [grid[0] * grid[1]] for group in groups)
+    assert all(group["reason"] and group["lengths"] == [tokens] for group in groups)
     return max(group["error_bound"] for group in groups)
 
 
@@ -144,10 +145,11 @@ def test_forced_algorithms_keep_the_promise(table, kind):
         attend64 = lambda *x: reference.rpe_attention_2d(*x, *doubles(w, bias), (height, width), **options)
         expected = attend64(*doubles(q, k, v))
         condition = trf_condition(attend64, q, k, w) if kind == "trf" else 1
+        prepared = RelativeBias2d(bias, [height, width], options.get("feature_map", "prf"), 1e-5)
         answered = {}
         for algorithm in ALGORITHMS:
             try:
-                out = attend_2d(q, k, v, w, bias, (height, width), algorithm=algorithm, **options)
+                out = attend_2d_prepared(q, k, v, w, prepared, algorithm=algorithm, **options)
             except ValueError as refusal:
                 assert algorithm not in ("auto", "direct"), refusal
                 assert algorithm in str(refusal)
@@ -156,7 +158,7 @@ def test_forced_algorithms_keep_the_promise(table, kind):
             assert answered[algorithm] <= PROMISE[torch.float32], (algorithm, height, width)
         assert kind == "trf" or answered["direct"] <= ROUNDING
         if kind == "normalised":
-            assert answered["auto"] <= certificate(bias, [height, width]) + ROUNDING
+            assert answered["auto"] <= certificate(prepared, height * width) + ROUNDING
             assert "structured" in answered or table not in STRUCTURED or height * width < 1000 or operators.device != "cpu"
 
 
@@ -172,6 +174,25 @@ def test_the_planner_finds_the_structure(table):
     found = {group["algorithm"] for group in groups}
     assert found == ({"structured"} if table in STRUCTURED else {"direct"})
     assert all(group["error_bound"] <= PROMISE[torch.float32] for group in groups)
+
+
+@pytest.mark.parametrize("table", ["clipped", "axial", "noise 0.5"])
+def test_a_prepared_table_serves_many_calls(table):
+    grid = (25, 31)
+    bias = TABLES[table](*grid).float().contiguous()
+    given = bias.clone()
+    prepared = RelativeBias2d(given, grid, "prf", 1e-5)
+    given.fill_(7)  # it owns its table
+    algorithms = ["auto", "direct", "fft", "fft"]  # the second time with the spectra of the first
+    if table != "noise 0.5" and operators.device == "cpu":
+        algorithms += ["structured", "structured"]
+    for seed, algorithm in enumerate(algorithms):
+        q, k, v, w = inputs(2, grid[0] * grid[1], seed=seed)
+        out = attend_2d_prepared(q, k, v, w, prepared, algorithm=algorithm)
+        assert torch.equal(out, attend_2d(q, k, v, w, bias, grid, algorithm=algorithm))
+    for device in {"cpu", operators.device}:
+        asked = (8, 6, device, "float32", 0)
+        assert plan_2d(prepared, *asked) == plan_2d(bias, grid, *asked)
 
 
 @pytest.mark.host

@@ -18,6 +18,7 @@ const bool kRegistered = [] {
 TORCH_LIBRARY_IMPL(longwave, CUDA, m) {
   m.impl("rpe_attention.prepared", &native::RpeAttentionPrepared);
   m.impl("rpe_attention", &native::RpeAttention);
+  m.impl("rpe_attention_2d.prepared", &native::RpeAttention2dPrepared);
   m.impl("rpe_attention_2d", &native::RpeAttention2d);
 }
 
