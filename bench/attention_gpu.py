@@ -191,10 +191,12 @@ def measure(contenders, seconds):
     for name, run in contenders.items():
         try:
             torch.cuda.empty_cache()
-            if name == "flex":
+            if name == "flex":  # its first call compiles
                 alarm(COMPILE_SECONDS)
+                run()
+                torch.cuda.synchronize()
+                alarm(0)
             first = timed(run)
-            alarm(0)
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             took = first if first > 3000 else timed(run)

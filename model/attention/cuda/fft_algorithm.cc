@@ -1,5 +1,6 @@
 // The algorithm "fft" of CUDA devices: near band, floor and diagonals by tiles, the rest by three
 // passes over some channels at a time, rows in doubt in float64.
+#include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
@@ -42,9 +43,6 @@ constexpr int kWantedBlocks = 1056;
 constexpr int64_t kMaxTokens = int64_t{kMaxFftPoints} / 2;
 constexpr int64_t kMaxSize = 128;  // of heads and features
 
-// Largest |log phi| for which exponents are formed in float32.
-constexpr double kSmallExponent = 12;
-
 int64_t TransformSize(int64_t length) {
   const int64_t smallest = int64_t{kMinBlockPoints} * kMinBlockPoints;
   return std::max<int64_t>(smallest, std::bit_ceil(static_cast<uint64_t>(2 * length - 1)));
@@ -64,6 +62,9 @@ template <typename T>
 T* Data(const at::Tensor& x) {
   return x.defined() ? static_cast<T*>(const_cast<void*>(x.const_data_ptr())) : nullptr;
 }
+
+// Whether exponents are formed in float64.
+bool IsWide(const FeatureRange& range) { return !(range.exponent <= kFftSmallExponent); }
 
 bool Capturing() {
   return c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None;
@@ -131,10 +132,17 @@ class Solver {
       C10_CUDA_CHECK(LaunchFftStore(args_, stream_));
     }
     for (const int64_t head : lost) {
-      Part direct = part_;
+      Problem alone = problem_;  // of this sequence
+      const int64_t begin = problem_.sequences[args_.sequence].begin;
+      for (at::Tensor* const x : {&alone.q, &alone.k, &alone.v, &alone.out}) {
+        *x = x->narrow(0, begin, length_);
+      }
+      alone.sequences = {{0, length_}};
+      alone.cu_seqlens = at::Tensor();
+      Part direct;
+      direct.problem = &alone;
       direct.head_begin = head;
       direct.head_end = head + 1;
-      direct.min_length = direct.max_length = length_;
       Direct().Run(direct, OnDoubt::kRepair);
     }
   }
@@ -165,8 +173,7 @@ class Solver {
     args_.noise = Data<float>(noise_);
     const auto& [map, normalize, scale] = problem_.features;
     // The projection is on the device: what is typical has to do.
-    const double exponent = FeatureRange::Typical(problem_.q.size(2), normalize, scale).exponent;
-    const bool wide = !(exponent <= kSmallExponent);
+    const bool wide = IsWide(FeatureRange::Typical(problem_.q.size(2), normalize, scale));
     if (wide) key_maxima_ = Ints({heads, args_.features});
     args_.key_maxima = Data<int32_t>(key_maxima_);
     C10_CUDA_CHECK(LaunchFftOperands(args_, wide, stream_));
@@ -295,6 +302,13 @@ class FftAlgorithm final : public Algorithm {
     if (std::max({shape.dim, shape.feature_dim, shape.value_dim}) > kMaxSize) {
       return "takes head sizes up to " + std::to_string(kMaxSize);
     }
+    const int64_t bytes = FftOperandsBytes(shape.dim, shape.feature_dim, IsWide(shape.range));
+    const auto most =
+        static_cast<int64_t>(at::cuda::getCurrentDeviceProperties()->sharedMemPerBlockOptin);
+    if (bytes > most) {
+      return "needs " + std::to_string(bytes) + " bytes of shared memory, of which this GPU has " +
+             std::to_string(most);
+    }
     return std::nullopt;
   }
 
@@ -310,12 +324,8 @@ class FftAlgorithm final : public Algorithm {
     const double near =
         grid ? 0 : 2 * n * (kTiles * kFftChunk * (features + values) + 2 * features * values);
     const CostConstants& costs = *shape.costs;
-    // Large float32 exponents: an error of 4e-4 was seen that the estimate of the noise did not
-    // notice. It is counted as if every row were computed again, so that it is never chosen.
-    const bool trusted = shape.dtype != at::kFloat || shape.range.exponent <= kMaxFloatExponent;
-    const double again = trusted ? 0 : Direct().Predict(shape).milliseconds;
     const double ms =
-        again + 1e-3 * costs.cuda_fft_us_per_call / static_cast<double>(shape.units) +
+        1e-3 * costs.cuda_fft_us_per_call / static_cast<double>(shape.units) +
         1e-9 * (channels * static_cast<double>(points) *
                     (grid ? costs.cuda_fft_grid_ps_per_point : costs.cuda_fft_ps_per_point) +
                 near * costs.cuda_fft_near_ps_per_flop);

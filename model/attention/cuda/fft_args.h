@@ -48,7 +48,7 @@ struct FftArgs {
   const float2* spectrum = nullptr;  // [table heads, rows, columns]: frequency k at (k % rows, k /
                                      // rows), over N
   const float2* roots = nullptr;     // [kMaxBlockPoints]: exp(-2 pi i k / kMaxBlockPoints)
-  const float* weight_norms = nullptr;  // [table heads]: L2 norm of what is transformed
+  const float* weight_norms = nullptr;  // [table heads]: L2 norm of what is transformed; null: 1
   const FftNear* near = nullptr;        // [table heads]
 
   // Operands. Values are scaled to at most 1 by channel.
@@ -59,7 +59,8 @@ struct FftArgs {
   int32_t* key_maxima = nullptr;  // [heads, features]: where exponents may be large, the largest
                                   // log phi(k), as ordered integers; else null
 
-  // Sums. denominators: x the sum; y the square of the error to expect, later its share of max|v|.
+  // Sums. denominators: x the sum; y the square of the error to expect over that of
+  // weight_norms, later the error as a share of max|v|.
   float2* numerators = nullptr;    // [heads, pairs, capacity]
   float2* denominators = nullptr;  // [heads, capacity]
 
@@ -67,8 +68,10 @@ struct FftArgs {
   float* states = nullptr;      // [heads, chunks, FftStateSize()]
   float* state_sums = nullptr;  // the same
   float2* channels = nullptr;   // [units, channels of the step, rows, columns]
-  float* energies = nullptr;    // [heads, features / 2, FftRowBlocks()]
-  float* noise = nullptr;       // [heads, features / 2]: error of a channel's convolution
+  // In units of weight_norms: [heads, features / 2, FftRowBlocks()], and [heads, features / 2], the
+  // error of a channel's convolution.
+  float* energies = nullptr;
+  float* noise = nullptr;
 
   // Rows in doubt: those whose error may be larger than allowed. A head with more than
   // most_doubtful of them lists none.
@@ -88,8 +91,15 @@ __host__ __device__ inline int FftStateSize(const FftArgs& args) {
   return args.features * (FftStateColumns(args) + 1);
 }
 
-// phi, values and their scales. wide: exponents in float64, key_maxima taken off.
+// Largest |log phi| for which exponents are formed in float32; twice as large is still right.
+inline constexpr double kFftSmallExponent = 12;
+
+// phi, values and their scales. wide: exponents in float64, key_maxima taken off. Else a feature
+// that float32 cannot hold well is NaN, and puts all that it touches in doubt.
 cudaError_t LaunchFftOperands(const FftArgs& args, bool wide, cudaStream_t stream);
+
+// Shared memory that it takes of a block.
+int64_t FftOperandsBytes(int64_t dim, int64_t features, bool wide);
 
 // Everything but the transforms: writes numerators and denominators. floors: whether any head has
 // one; needs the states.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/attention/checkpoint.h"
 #include "model/attention/fft_size.h"
 
 namespace longwave::attention::cuda {
@@ -76,6 +77,7 @@ void GridConvolution::AddNumerators(int64_t head, const at::Tensor& phi_q, const
       const at::Tensor x = (keys.unsqueeze(1) * some).view({-1, tokens});
       const at::Tensor y = Crop(Convolve(head, x)).view({-1, some.size(0), tokens});
       sums.slice(0, e, e + columns).add_((y * queries.unsqueeze(1)).sum(0));
+      Checkpoint();  // every few milliseconds
     }
   }
   numerators.add_(sums.view({-1, 2, tokens}).transpose(1, 2));

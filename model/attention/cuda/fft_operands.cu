@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "model/attention/cuda/device_types.cuh"
 #include "model/attention/cuda/fft_args.h"
@@ -22,14 +23,8 @@ __device__ int Ordered(float x) {
 }
 __device__ float FromOrdered(int x) { return __int_as_float(x >= 0 ? x : x ^ 0x7fffffff); }
 
-__host__ __device__ int PaddedFeatures(const FftArgs& args) {
-  return (args.attention.features + kUnroll - 1) / kUnroll * kUnroll;
-}
-
-template <typename Real>
-size_t SharedBytes(const FftArgs& args) {
-  const int dim = args.attention.dim;
-  return sizeof(Real) * (dim * PaddedFeatures(args) + kTokens * (dim + 1) + 2 * kThreads);
+__host__ __device__ constexpr int64_t PaddedFeatures(int64_t features) {
+  return (features + kUnroll - 1) / kUnroll * kUnroll;
 }
 
 enum class Side { kMaxima, kKeys, kQueries };
@@ -40,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
     Features(const __grid_constant__ FftArgs args, Side side) {
   extern __shared__ __align__(16) unsigned char storage[];
   const AttentionArgs& a = args.attention;
-  const int dim = a.dim, padded = PaddedFeatures(args);
+  const int dim = a.dim, padded = static_cast<int>(PaddedFeatures(a.features));
   auto* const w = reinterpret_cast<Real*>(storage);    // [dim][padded]
   Real* const x = w + dim * padded;                    // [kTokens][dim + 1]
   Real* const half_squares = x + kTokens * (dim + 1);  // [kTokens]
@@ -138,8 +133,11 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (begin + token >= args.capacity) return;
   each([&](int f, Real log) {
-    out[static_cast<int64_t>(f) * args.capacity] =
-        valid ? static_cast<float>(exp(log - row_maximum)) : 0.0F;
+    float phi = valid ? static_cast<float>(exp(log - row_maximum)) : 0.0F;
+    if (maxima == nullptr && !(fabs(log) <= static_cast<Real>(2 * kFftSmallExponent))) {
+      phi = __int_as_float(0x7fffffff);  // NaN
+    }
+    out[static_cast<int64_t>(f) * args.capacity] = phi;
   });
   if (group == 0 && args.features > a.features) {
     out[static_cast<int64_t>(a.features) * args.capacity] = 0;
@@ -207,7 +205,8 @@ __global__ void __launch_bounds__(kThreads) Values(const __grid_constant__ FftAr
 
 template <typename T, typename Real>
 cudaError_t StartFeatures(const FftArgs& args, Side side, cudaStream_t stream) {
-  const size_t bytes = SharedBytes<Real>(args);
+  const auto bytes = static_cast<size_t>(
+      FftOperandsBytes(args.attention.dim, args.attention.features, std::is_same_v<Real, double>));
   if (bytes > 48 * 1024) {
     const cudaError_t error = cudaFuncSetAttribute(
         Features<T, Real>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
@@ -245,6 +244,11 @@ cudaError_t StartAll(const FftArgs& args, cudaStream_t stream) {
 }
 
 }  // namespace
+
+int64_t FftOperandsBytes(int64_t dim, int64_t features, bool wide) {
+  const auto real = static_cast<int64_t>(wide ? sizeof(double) : sizeof(float));
+  return real * (dim * PaddedFeatures(features) + kTokens * (dim + 1) + 2 * kThreads);
+}
 
 cudaError_t LaunchFftOperands(const FftArgs& args, bool wide, cudaStream_t stream) {
   return Dispatch(args.attention.dtype, [&](auto element) {

@@ -159,6 +159,8 @@ __global__ void __launch_bounds__(kPoints / kThreadPoints * BlockRows(kPoints),
       t;
   float2* channel = args.channels + ChannelOffset(args, step, blockIdx.y, 0) + row * kPoints + t;
   const int64_t channel_size = static_cast<int64_t>(args.rows) * kPoints;
+  const float weights = args.weight_norms[args.attention.head_begin + unit.head];
+  const float unit_weight = weights > 0 ? 1 / weights : 0;
 #pragma unroll 1
   for (int f = 0; f < step.channels; ++f, channel += channel_size) {
     float2 v[kThreadPoints];
@@ -171,7 +173,10 @@ __global__ void __launch_bounds__(kPoints / kThreadPoints * BlockRows(kPoints),
     if (step.denominators) {
       float energy = 0;
 #pragma unroll
-      for (int x = 0; x < kThreadPoints; ++x) energy += v[x].x * v[x].x + v[x].y * v[x].y;
+      for (int x = 0; x < kThreadPoints; ++x) {
+        const float2 y = {v[x].x * unit_weight, v[x].y * unit_weight};
+        energy += y.x * y.x + y.y * y.y;
+      }
       energy = BlockSum(energy);
       if (threadIdx.x == 0) {
         const int64_t pair =
@@ -190,7 +195,8 @@ constexpr int kNoiseThreads = 256;
 // Blocks (channel of the step, head): how much a channel's convolution errs.
 //
 // Rounding in the two transforms is white: about eps |c| |x| / sqrt(N) an element from the forward
-// one, eps |y| / sqrt(N) from the inverse one.
+// one, eps |y| / sqrt(N) from the inverse one. In units of |c|: where a table has decayed far, the
+// squares of the errors themselves would be below float32's range.
 __global__ void __launch_bounds__(kNoiseThreads)
     Noise(const __grid_constant__ FftArgs args, FftStep step, int row_blocks) {
   const int head = step.unit_begin + static_cast<int>(blockIdx.y);
@@ -209,8 +215,7 @@ __global__ void __launch_bounds__(kNoiseThreads)
   if (threadIdx.x != 0) return;
   const float size = 2.0F * static_cast<float>(args.capacity);
   const float eps = 5.96e-8F * sqrtf(log2f(size) / size);
-  const float weights = args.weight_norms[args.attention.head_begin + head];
-  args.noise[at] = eps * (sqrtf(square) * weights + sqrtf(size * energy));
+  args.noise[at] = eps * (sqrtf(square) + sqrtf(size * energy));
 }
 
 // Blocks (columns, unit).

@@ -24,7 +24,9 @@ __global__ void __launch_bounds__(kThreads) Judge(const __grid_constant__ FftArg
   const float size = fabsf(denominator.x);
   const float tiny =
       1e7F * FLT_MIN * static_cast<float>(length) * static_cast<float>(args.features);
-  const float error = size >= tiny ? 2 * sqrtf(denominator.y) / size : INFINITY;
+  const float weights =
+      args.weight_norms == nullptr ? 1 : args.weight_norms[args.attention.head_begin + head];
+  const float error = size >= tiny ? 2 * sqrtf(denominator.y) * (weights / size) : INFINITY;
   denominator.y = error;
   if (error <= args.allowed) return;  // NaN is in doubt
   atomicAdd(args.head_doubtful + head, 1);
