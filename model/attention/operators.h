@@ -49,7 +49,8 @@ struct AttentionOptions {
 //
 // Returns v's shape and dtype: largest error relative to max|v| of a sequence, head and channel
 // 1e-5 (float32), 1e-2 (bfloat16), 2e-3 (float16) for "prf". Products of signed features cancel, so
-// for "trf" that times sum |c phi_r(q) phi_r(k)| / |denominator| of a row, over keys and features r.
+// for "trf" that times sum |c phi_r(q) phi_r(k)| / |denominator| of a row, over keys and features
+// r.
 at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const at::Tensor& projection, const c10::intrusive_ptr<RelativeBias>& bias,
                         const std::optional<at::Tensor>& cu_seqlens,

@@ -90,15 +90,15 @@ std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, 
   return PlanJson(base, bias->heads(), {bias->grid()[0] * bias->grid()[1]}, workspace_bytes);
 }
 
-std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
-                                   int64_t head_dim, int64_t features, c10::string_view device,
+std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
+                                   int64_t features, c10::string_view device,
                                    c10::string_view dtype, int64_t workspace_bytes) {
   return PlanAttention2dJson(bias, head_dim, features, FeatureRange::Typical(head_dim), device,
                              dtype, workspace_bytes);
 }
 
-std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid,
-                                     int64_t head_dim, int64_t features, c10::string_view device,
+std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                     int64_t features, c10::string_view device,
                                      c10::string_view dtype, int64_t workspace_bytes,
                                      c10::string_view feature_map) {
   return PlanTypicalAttention2d(

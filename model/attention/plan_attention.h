@@ -36,13 +36,13 @@ std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, 
                                 int64_t workspace_bytes);
 
 // The operator longwave::plan_attention_2d.prepared.
-std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias,
-                                   int64_t head_dim, int64_t features, c10::string_view device,
+std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
+                                   int64_t features, c10::string_view device,
                                    c10::string_view dtype, int64_t workspace_bytes);
 
 // The operator longwave::plan_attention_2d. bias, grid: as RelativeBias2d takes them.
-std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid,
-                                     int64_t head_dim, int64_t features, c10::string_view device,
+std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                     int64_t features, c10::string_view device,
                                      c10::string_view dtype, int64_t workspace_bytes,
                                      c10::string_view feature_map);
 

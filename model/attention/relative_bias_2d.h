@@ -30,8 +30,8 @@ class RelativeBias2d final : public torch::CustomClassHolder {
   // Throws c10::Error on a wrong dtype, shape, device or layout, on NaN and +inf, on -inf at
   // distance 0, on a bias that requires grad under grad mode, on an unknown feature map, and on a
   // grid or tolerance out of range.
-  RelativeBias2d(const at::Tensor& bias, std::vector<int64_t> grid,
-                 std::string feature_map = "prf", double tolerance = 1e-5);
+  RelativeBias2d(const at::Tensor& bias, std::vector<int64_t> grid, std::string feature_map = "prf",
+                 double tolerance = 1e-5);
 
   // float32 [heads, 2H-1, 2W-1], contiguous.
   const at::Tensor& table() const { return table_; }

@@ -114,9 +114,7 @@ TEST(RpeAttention2dTest, RunsAndRefusesCausal) {
   EXPECT_EQ(RpeAttention2d(in.q, in.k, in.v, in.projection, bias, {}).sizes(), in.v.sizes());
   AttentionOptions options;
   options.causal = true;
-  EXPECT_THAT(Message([&] {
-                RpeAttention2d(in.q, in.k, in.v, in.projection, bias, options);
-              }),
+  EXPECT_THAT(Message([&] { RpeAttention2d(in.q, in.k, in.v, in.projection, bias, options); }),
               HasSubstr("causal: found true"));
 }
 

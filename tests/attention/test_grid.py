@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -89,6 +93,7 @@ TABLES = {
     "flat": lambda h, w: torch.zeros(HEADS, 2 * h - 1, 2 * w - 1, dtype=torch.float64),
     "clipped": lambda h, w: clipped(h, w, 6, 6),
     "clipped unevenly": lambda h, w: clipped(h, w, 1, 13, 2.0),
+    "clipped on one axis": lambda h, w: random(2 * h - 1, 11)[:, :, distances(h, w)[1].clamp(-5, 5).long().flatten() + 5],
     "separable, clipped": separable_clipped,
     "axial": axial,
     "axial, large": lambda h, w: axial(h, w, 2.0),
@@ -162,7 +167,7 @@ def test_forced_algorithms_keep_the_promise(table, kind):
             assert "structured" in answered or table not in STRUCTURED or height * width < 1000 or operators.device != "cpu"
 
 
-STRUCTURED = {"flat", "clipped", "clipped unevenly", "separable, clipped", "axial", "axial, large", "axial with a window", "manhattan decay",
+STRUCTURED = {"flat", "clipped on one axis", "clipped", "clipped unevenly", "separable, clipped", "axial", "axial, large", "axial with a window", "manhattan decay",
               "decay on one axis", "steep decay", "decay around a box", "window", "one quadrant", "peak", "spike far away",
               "forbidden distances", "t5 buckets by axis", "steps by axis", "decay with a floor", "inverse"}
 
@@ -193,6 +198,38 @@ def test_a_prepared_table_serves_many_calls(table):
     for device in {"cpu", operators.device}:
         asked = (8, 6, device, "float32", 0)
         assert plan_2d(prepared, *asked) == plan_2d(bias, grid, *asked)
+
+
+# Bytes that a head of 128 x 128 tokens takes at its peak beside inputs, output and what the first small call has set up, and those planned.
+MEMORY = """
+import json, re
+import torch
+from operators import RelativeBias2d, attend_2d, plan_2d
+side, generator = 128, torch.Generator().manual_seed(0)
+torch.set_num_threads(2)
+table = torch.randn(1, 2 * side - 1, 19, generator=generator)  # rows of any distance differ: the strips need many states
+status = lambda name: 1024 * int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+def call(side):
+    q, k, v = (torch.randn(1, side * side, 1, 64, generator=generator) for _ in range(3))
+    bias = RelativeBias2d(table, [side, side], "prf", 1e-5)
+    reason = json.loads(plan_2d(bias, 64, 64, "cpu", "float32", 1))["groups"][0]["reason"]
+    before = status("VmRSS")
+    attend_2d(q, k, v, torch.randn(64, 64, generator=generator), bias, algorithm="structured")
+    return status("VmHWM") - before - v.numel() * 4, reason
+with torch.no_grad():
+    call(40)
+    print(json.dumps(call(side)))
+"""
+
+
+@pytest.mark.cpu
+def test_the_planned_workspace_holds_what_a_call_takes():
+    path = [os.path.dirname(os.path.abspath(__file__)), os.environ.get("PYTHONPATH", "")]
+    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)})
+    taken, reason = json.loads(ran.stdout)
+    planned = int(re.search(r"structured needs (\d+) bytes", reason)[1])
+    assert 0.7 * planned <= taken <= 1.1 * planned
 
 
 @pytest.mark.host

@@ -52,6 +52,11 @@ class BlockTokens {
   int64_t width_, block_width_, y_, x_, rows_, columns_;
 };
 
+// Of the weights between a block of queries and the blocks of its box.
+std::size_t TileFloats(const GridStructure& structure) {
+  return structure.near.size() * kChunk * kChunk;
+}
+
 class BlockPasses {
  public:
   BlockPasses(const ChunkShape& shape, float scale, const PaddedProjection& projection,
@@ -71,11 +76,11 @@ class BlockPasses {
   bool Run() {
     For(threading_, structure_.block_count(), 8,
         [&](int64_t begin, int64_t end) { Load(begin, end); });
-    const std::vector<float> tiles = Tiles();
+    float* const tiles = base_ + BlockArrays::FloatsPerBlock(shape_) * structure_.block_count();
+    FillTiles(tiles);
     For(threading_, structure_.block_count(), 4,
         [&](int64_t begin, int64_t end) { AddBox(tiles, begin, end); });
-    AddCorners(shape_, structure_, arrays_, threading_,
-               base_ + BlockArrays::FloatsPerBlock(shape_) * structure_.block_count());
+    AddCorners(shape_, structure_, arrays_, threading_, tiles + TileFloats(structure_));
     for (const Axis axis : {kVertical, kHorizontal})
       AddStrips(shape_, structure_, axis, arrays_, threading_);
     For(threading_, structure_.block_count(), 8,
@@ -115,9 +120,7 @@ class BlockPasses {
   }
 
   // Weights of the box's blocks, [near][kChunk queries][kChunk keys].
-  std::vector<float> Tiles() const {
-    std::vector<float> tiles;
-    tiles.reserve(structure_.near.size() * kChunk * kChunk);
+  void FillTiles(float* tiles) const {
     const auto [height, width] = structure_.block;
     const int64_t columns = structure_.box_extent(kHorizontal);
     for (const auto& [y, x] : structure_.near)
@@ -127,12 +130,11 @@ class BlockPasses {
           const float* const first =
               &structure_.box[(dy + structure_.box_center(kVertical)) * columns + dx +
                               structure_.box_center(kHorizontal)];
-          tiles.insert(tiles.end(), first, first + width);
+          tiles = std::copy_n(first, width, tiles);
         }
-    return tiles;
   }
 
-  void AddBox(const std::vector<float>& tiles, int64_t begin, int64_t end) const {
+  void AddBox(const float* tiles, int64_t begin, int64_t end) const {
     const AlignedFloats scratch(shape_.scratch_size());
     const auto [height, width] = structure_.blocks;
     for (int64_t b = begin; b < end; ++b) {
@@ -142,7 +144,7 @@ class BlockPasses {
         if (y < 0 || y >= height || x < 0 || x >= width) continue;
         const int64_t key = y * width + x;
         NearTile(shape_, arrays_.PhiQ(b), arrays_.PhiK(key), arrays_.Values(key),
-                 &tiles[near * kChunk * kChunk], /*c_stride=*/kChunk, scratch.data(),
+                 tiles + near * kChunk * kChunk, /*c_stride=*/kChunk, scratch.data(),
                  arrays_.Out(b), arrays_.Den(b));
       }
     }
@@ -195,8 +197,13 @@ BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure) {
     work.line_flop += StripFlop(shape, structure, axis);
   work.workspace =
       BlockArrays::FloatsPerBlock(shape) * static_cast<std::size_t>(structure.block_count()) +
-      CornerFloats(shape, structure);
+      TileFloats(structure) + CornerFloats(shape, structure);
   return work;
+}
+
+std::size_t ScratchFloats(const ChunkShape& shape, const GridStructure& structure, int threads) {
+  return std::max(StripFloats(shape, structure, kVertical, threads),
+                  StripFloats(shape, structure, kHorizontal, threads));
 }
 
 }  // namespace longwave::attention

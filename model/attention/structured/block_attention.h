@@ -21,6 +21,9 @@ struct BlockWork {
 };
 BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure);
 
+// Floats that its threads take beside the workspace.
+std::size_t ScratchFloats(const ChunkShape& shape, const GridStructure& structure, int threads);
+
 }  // namespace longwave::attention
 
 #endif  // LONGWAVE_MODEL_ATTENTION_STRUCTURED_BLOCK_ATTENTION_H_

@@ -33,12 +33,14 @@ double Milliseconds(const Shape& shape, double tile_flop, double line_flop, std:
 }
 
 Way WayOf(const Shape& shape, const GridStructure& blocks) {
-  const BlockWork work = WorkOf(PaddedShape(shape), blocks);
+  const ChunkShape padded = PaddedShape(shape);
+  const BlockWork work = WorkOf(padded, blocks);
+  const std::size_t floats = work.workspace + ScratchFloats(padded, blocks, shape.threads);
   return {&blocks,
           nullptr,
           {Milliseconds(shape, work.tile_flop, work.line_flop, work.workspace),
            blocks.ErrorBound(shape.range.spread) + RoundingByHead(shape),
-           static_cast<int64_t>(work.workspace * sizeof(float))}};
+           static_cast<int64_t>(floats * sizeof(float))}};
 }
 
 Way WayOf(const Shape& shape, const SeparableStructure& axes) {

@@ -188,9 +188,10 @@ class Builder {
     const GridSide& from = out_.sides[axis][side];
     return from.rate * static_cast<double>(from.near_blocks * out_.block[axis]);
   }
-  // The least distance beyond the box.
+  // The least distance beyond the box; the grid's size where the box holds all of its blocks.
   int64_t FirstFar(int axis, int side) const {
-    return out_.sides[axis][side].near_blocks * out_.block[axis] + 1;
+    const int64_t near = out_.sides[axis][side].near_blocks;
+    return near == out_.blocks[axis] - 1 ? out_.grid[axis] : near * out_.block[axis] + 1;
   }
 
   void Count(const Residual& residual) {

@@ -85,11 +85,12 @@ class StripPass {
     const std::size_t size = slice.state_size(shape_);
     const int64_t along = structure_.blocks[axis_], across = structure_.blocks[other_];
     const std::size_t block_size = static_cast<std::size_t>(lines_) * size;
-    const AlignedFloats ring(static_cast<std::size_t>(near_ * along) * block_size);
+    const int64_t slots = std::min(near_, across);
+    const AlignedFloats ring(static_cast<std::size_t>(slots * along) * block_size);
     const AlignedFloats sums(block_size);
     // Of the lines of block `at` in the blocks at `place` across.
     const auto states = [&](int64_t place, int64_t at) {
-      return ring.data() + static_cast<std::size_t>(place % near_ * along + at) * block_size;
+      return ring.data() + static_cast<std::size_t>(place % slots * along + at) * block_size;
     };
     const float* const factor =
         strips.front().factors.keys.empty() ? nullptr : strips.front().factors.keys.data();
@@ -143,6 +144,19 @@ class StripPass {
 void AddStrips(const ChunkShape& shape, const GridStructure& structure, Axis axis,
                const BlockArrays& arrays, Threading threading) {
   StripPass(shape, structure, axis, arrays).Run(threading);
+}
+
+std::size_t StripFloats(const ChunkShape& shape, const GridStructure& structure, Axis axis,
+                        int threads) {
+  const auto& sides = structure.sides;
+  if (!sides[axis][0].far && !sides[axis][1].far) return 0;
+  const int other = 1 - axis;
+  const FeatureSlice slice{0, std::min(kSliceFeatures, shape.features_pad)};
+  const int64_t block = structure.block[other] * static_cast<int64_t>(slice.state_size(shape));
+  const int64_t near = sides[other][0].near_blocks + sides[other][1].near_blocks + 1;
+  const int64_t across = structure.blocks[other], grain = std::min(near, across);
+  const int64_t ranges = std::min<int64_t>(threads, (across + grain - 1) / grain);
+  return static_cast<std::size_t>(ranges * block * (grain * structure.blocks[axis] + 1));
 }
 
 double StripFlop(const ChunkShape& shape, const GridStructure& structure, Axis axis) {

@@ -1,6 +1,8 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_STRIP_SUMS_H_
 #define LONGWAVE_MODEL_ATTENTION_STRUCTURED_STRIP_SUMS_H_
 
+#include <cstddef>
+
 #include "model/attention/structured/block_arrays.h"
 #include "model/attention/structured/threading.h"
 
@@ -13,6 +15,10 @@ namespace longwave::attention {
 // sum for each line of queries, and a sweep along the axis adds the blocks up.
 void AddStrips(const ChunkShape& shape, const GridStructure& structure, Axis axis,
                const BlockArrays& arrays, Threading threading);
+
+// Floats that so many threads take for it.
+std::size_t StripFloats(const ChunkShape& shape, const GridStructure& structure, Axis axis,
+                        int threads);
 
 // Floating-point operations of it.
 double StripFlop(const ChunkShape& shape, const GridStructure& structure, Axis axis);
