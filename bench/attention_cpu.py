@@ -6,7 +6,7 @@ Contenders, all single precision, batch 1:
   textbook   the paper's algorithm as published: torch.fft over the n x m x d expansion, one head at a time
   auto, direct, fft, ...   longwave::rpe_attention with that algorithm
 
-Every contender is timed in turn, round after round, so that a drift of the machine's speed hits all alike; a row keeps the median, the
+Every contender is timed in turn, round after round in random order, so that a drift of the machine's speed hits all alike; a row keeps the median, the
 minimum and the maximum. A contender whose first call takes longer than --limit seconds is timed once and left out at larger n.
 Up to --check tokens the result is also compared with the float64 reference (|error| / max |v|).
 
@@ -19,6 +19,7 @@ import argparse
 import json
 import pathlib
 import platform
+import random
 import statistics
 import sys
 import time
@@ -95,8 +96,11 @@ def make_contenders(q, k, v, projection, bias, names):
     return contenders, plan["groups"]
 
 
-def time_all(contenders, skip, seconds, limit, clock=time.perf_counter):
-    """Times the contenders in turn by a clock of seconds. Returns name -> list of milliseconds, or the text of the error that a contender raised."""
+def time_all(contenders, skip, seconds, limit, clock=time.perf_counter, again=0):
+    """Times the contenders in turn by a clock of seconds. Returns name -> list of milliseconds, or the text of the error that a contender raised.
+
+    A first call, which finds caches and memory cold, only counts for a contender that is too slow to be called more than `again` times more.
+    """
     times, slow = {}, set()
     for name, run in contenders.items():
         if name in skip:
@@ -110,14 +114,20 @@ def time_all(contenders, skip, seconds, limit, clock=time.perf_counter):
             continue
         times[name] = []
         if first > limit:
-            times[name].append(first * 1e3)
             slow.add(name)
+            if again == 0:
+                times[name].append(first * 1e3)
+            for _ in range(again):
+                start = clock()
+                run()
+                times[name].append((clock() - start) * 1e3)
     end = clock() + seconds
-    rounds = 0
+    rounds, order = 0, random.Random(0)
     live = [n for n, t in times.items() if isinstance(t, list) and n not in slow]
     while live and (rounds < 3 or (clock() < end and rounds < 50)):
         rounds += 1
-        for name in live:
+        # In an order of its own, as a call finds the caches as the one before has left them.
+        for name in order.sample(live, len(live)):
             start = clock()
             contenders[name]()
             times[name].append((clock() - start) * 1e3)

@@ -195,9 +195,10 @@ BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure) {
                    CornerFlop(shape, structure);
   for (const Axis axis : {kVertical, kHorizontal})
     work.line_flop += StripFlop(shape, structure, axis);
-  work.workspace =
+  work.states =
       BlockArrays::FloatsPerBlock(shape) * static_cast<std::size_t>(structure.block_count()) +
-      TileFloats(structure) + CornerFloats(shape, structure);
+      CornerFloats(shape, structure);
+  work.workspace = work.states + TileFloats(structure);
   return work;
 }
 

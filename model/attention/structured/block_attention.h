@@ -17,7 +17,8 @@ bool BlockAttention(const ChunkShape& shape, float scale, const PaddedProjection
 struct BlockWork {
   double tile_flop = 0;       // of 64-token tiles: features, box, corners
   double line_flop = 0;       // of rows and columns of blocks
-  std::size_t workspace = 0;  // floats
+  std::size_t states = 0;     // floats of the blocks' tiles and states
+  std::size_t workspace = 0;  // floats in all
 };
 BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure);
 

@@ -38,7 +38,7 @@ Way WayOf(const Shape& shape, const GridStructure& blocks) {
   const std::size_t floats = work.workspace + ScratchFloats(padded, blocks, shape.threads);
   return {&blocks,
           nullptr,
-          {Milliseconds(shape, work.tile_flop, work.line_flop, work.workspace),
+          {Milliseconds(shape, work.tile_flop, work.line_flop, work.states),
            blocks.ErrorBound(shape.range.spread) + RoundingByHead(shape),
            static_cast<int64_t>(floats * sizeof(float))}};
 }
