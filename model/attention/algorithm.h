@@ -44,6 +44,9 @@ struct Estimate {
   double error_bound =
       0;  // of the output as a share of max|v|, or where larger the tolerance it repairs to
   int64_t workspace_bytes = 0;  // beside features and output
+  // What a call takes however many heads and sequences it computes; milliseconds has the share of
+  // one of Shape::units.
+  double call_milliseconds = 0;
 };
 
 // What to do with rows that an algorithm cannot compute to the tolerance.

@@ -41,6 +41,12 @@ struct Choice {
 // (0: no limit). reason, when not null, receives why, for people.
 Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason = nullptr);
 
+// The same for every head of a call, shape.head aside. Neighbouring heads of one algorithm are one
+// call, so heads may take a slower algorithm that others take, where that saves calls. reasons, when
+// not null, receives one for each head.
+std::vector<Choice> ChooseHeads(Shape shape, int64_t heads, int64_t workspace_bytes,
+                                std::vector<std::string>* reasons = nullptr);
+
 // A plan for sequences of these lengths: heads and lengths that take one algorithm are a group.
 // base: the shape but for `length`, `head` and `transform_size`.
 std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> lengths,

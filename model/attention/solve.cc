@@ -61,8 +61,8 @@ Assignment Assign(const Problem& problem, Shape shape, int64_t length) {
   Assignment assignment;
   shape.length = length;
   shape.transform_size = problem.bias->TransformSize(length);
-  for (shape.head = 0; shape.head < problem.heads(); ++shape.head) {
-    assignment.push_back(Choose(shape, /*workspace_bytes=*/0).algorithm);
+  for (const Choice& choice : ChooseHeads(shape, problem.heads(), /*workspace_bytes=*/0)) {
+    assignment.push_back(choice.algorithm);
   }
   return assignment;
 }

@@ -8,7 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -169,6 +171,56 @@ TEST(PlannerTest, GroupsHeadsAndSaysWhy) {
   EXPECT_THAT(plan[1].heads, ElementsAre(1));
   EXPECT_THAT(plan[1].reason, HasSubstr("structured finds no structure"));
   EXPECT_THAT(plan[1].reason, HasSubstr("fft takes"));
+}
+
+// Takes so long for each head, beside what a call takes.
+class Timed final : public Algorithm {
+ public:
+  Timed(std::string name, std::vector<double> heads_ms, double call_ms)
+      : name_(std::move(name)), heads_ms_(std::move(heads_ms)), call_ms_(call_ms) {}
+
+  std::string_view name() const override { return name_; }
+  bool Serves(FeatureMap) const override { return true; }
+  std::optional<std::string> WhyNot(const Shape& shape) const override {
+    if (heads_ms_[shape.head] < 0) return "cannot";
+    return std::nullopt;
+  }
+  Estimate Predict(const Shape& shape) const override {
+    return {heads_ms_[shape.head] + call_ms_ / static_cast<double>(shape.units), 0, 0, call_ms_};
+  }
+  void Run(const Part&, OnDoubt) const override {}
+
+ private:
+  const std::string name_;
+  const std::vector<double> heads_ms_;
+  const double call_ms_;
+};
+
+std::vector<std::string> PickHeads(std::vector<const Algorithm*> algorithms, int64_t heads,
+                                   int64_t sequences) {
+  constexpr at::DeviceType kDevice = at::kHIP;  // of which there is none here
+  RegisterAlgorithms(kDevice, std::move(algorithms));
+  Shape shape;
+  shape.device = kDevice;
+  shape.units = heads * sequences;
+  std::vector<std::string> names;
+  for (const Choice& choice : ChooseHeads(shape, heads, 0)) {
+    names.emplace_back(choice.algorithm->name());
+  }
+  return names;
+}
+
+TEST(PlannerTest, CountsTheCallsThatHeadsAreSplitOver) {
+  const Timed near("near", {1, 1, 4, 1}, 6), far("far", {3, 3, 1, 3}, 6);
+  // One call of near: 7 + 6. Three, for head 2 lies between the others: 4 + 3 * 6.
+  EXPECT_THAT(PickHeads({&near, &far}, 4, 1), ElementsAre("near", "near", "near", "near"));
+  // For eight sequences: 56 + 6 and 32 + 18.
+  EXPECT_THAT(PickHeads({&near, &far}, 4, 8), ElementsAre("near", "near", "far", "near"));
+}
+
+TEST(PlannerTest, SplitsHeadsThatNoOneAlgorithmServes) {
+  const Timed near("near", {1, 1, -1}, 9), far("far", {3, -1, 1}, 9);
+  EXPECT_THAT(PickHeads({&near, &far}, 3, 1), ElementsAre("near", "near", "far"));
 }
 
 }  // namespace

@@ -94,14 +94,17 @@ class DirectAlgorithm final : public Algorithm {
         2 * n * n *
         static_cast<double>(PaddedFeatures(shape.feature_dim) + 64 * Panels(shape.value_dim));
     const CostConstants& costs = *shape.costs;
-    const double call = 1e-3 * costs.cuda_direct_us_per_call / static_cast<double>(shape.units);
+    const double call_ms = 1e-3 * costs.cuda_direct_us_per_call;
     const auto [products, parts, error] = PrecisionOf(shape.dtype);
     const double ps_per_flop = OnHopper(shape.bias->Table().grid_width)
                                    ? costs.cuda_direct_ps_per_flop
                                    : costs.cuda_direct_mma_ps_per_flop;
-    return {call + 1e-9 * products * flop * (shape.causal ? 0.55 : 1) * ps_per_flop, error,
+    return {call_ms / static_cast<double>(shape.units) +
+                1e-9 * products * flop * (shape.causal ? 0.55 : 1) * ps_per_flop,
+            error,
             static_cast<int64_t>(n) * parts * kPanelRowBytes *
-                (2 * Panels(shape.feature_dim) + Panels(shape.value_dim))};
+                (2 * Panels(shape.feature_dim) + Panels(shape.value_dim)),
+            call_ms};
   }
 
   void Run(const Part& part, OnDoubt) const override {

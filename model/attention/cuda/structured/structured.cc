@@ -128,12 +128,13 @@ class BlockAlgorithm final : public Algorithm {
                       (costs.cuda_structured_ps_per_state * (groups - decayed) +
                        costs.cuda_structured_ps_per_decayed_state * decayed)
             : costs.cuda_structured_simt_ps_per_flop * (tile_flop + 4 * groups * m * e);
-    const double ms = 1e-3 * costs.cuda_structured_us_per_call / static_cast<double>(shape.units) +
-                      1e-9 * n * ps_per_token;
+    const double call_ms = 1e-3 * costs.cuda_structured_us_per_call;
+    const double ms = call_ms / static_cast<double>(shape.units) + 1e-9 * n * ps_per_token;
     const int64_t slots = (shape.length + kBlock - 1) / kBlock;
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
             slots * kBlock * static_cast<int64_t>(mma ? 2 * kMmaSize : 8 * m) +
-                slots * static_cast<int64_t>(groups * 2 * m * (e + 8) * (mma ? 2 : 4))};
+                slots * static_cast<int64_t>(groups * 2 * m * (e + 8) * (mma ? 2 : 4)),
+            call_ms};
   }
 
   void Run(const Part& part, OnDoubt) const override {
