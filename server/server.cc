@@ -125,6 +125,8 @@ struct Server::Parts {
   std::optional<InferenceService> inference;
   std::optional<ModelService> model_service;
   std::map<std::string, std::unique_ptr<MemoryBudget>> memory;  // by device
+  // By device and worker: those of all models, as each has its part of the device.
+  std::map<std::pair<std::string, int>, std::unique_ptr<LaneGate>> gates;
   std::vector<Serving> serving;
   std::unique_ptr<MetricsExposer> exposer;
   std::unique_ptr<grpc::Server> grpc;
@@ -164,7 +166,11 @@ absl::StatusOr<ServedModel> Server::Parts::Serve(const LoadedModel& loaded) {
     const std::string& device = replica->info().device;
     made.executors.push_back(std::make_unique<ModelExecutor>(replica.get()));
     for (int i = 0; i < options.workers_per_device; ++i) {
-      workers.push_back({made.executors.back().get(), memory.at(device).get()});
+      std::unique_ptr<LaneGate>& gate = gates[{device, i}];
+      if (gate == nullptr) {
+        gate = std::make_unique<LaneGate>(options.batching, replica->info().shares_device);
+      }
+      workers.push_back({made.executors.back().get(), memory.at(device).get(), gate.get()});
       worker_devices.push_back(device);
     }
   }

@@ -50,7 +50,8 @@ class Batcher::GapControl final : public BatchControl {
     while (true) {
       std::optional<Batch> batch;
       std::vector<Ending> endings;
-      bool wanted = false, released = false;
+      bool wanted = false, paused = false;
+      News news;
       {
         absl::MutexLock lock(&batcher_->mutex_);
         Scheduler& scheduler = batcher_->scheduler_;
@@ -60,36 +61,35 @@ class Batcher::GapControl final : public BatchControl {
         if (wanted && scheduler.ShouldYield(id_, now)) {
           batch = scheduler.Start(worker_, Lanes::kShort, id_, now, endings);
         } else if (wanted && scheduler.ShouldPause(id_, now)) {
-          wanted = AwaitResume(now);
+          paused = true;
+          AwaitResume(now);
         }
-        batcher_->Publish();
-        released = scheduler.TakeMemoryReleased();
+        news = batcher_->Publish();
         batcher_->Route(endings, /*busy=*/true);
       }
-      batcher_->WakeMemory(released);
-      if (!batch.has_value()) return wanted;
-      batcher_->RunBatch(*batch);
+      batcher_->Tell(news);
+      if (batch.has_value()) {
+        batcher_->RunBatch(*batch);
+      } else if (!paused) {
+        return wanted;
+      }
     }
   }
 
   bool crowded() const override {
-    return batcher_->short_works_[static_cast<size_t>(worker_)];
+    return batcher_->gates_[static_cast<size_t>(worker_)]->crowded();
   }
 
  private:
-  // Returns whether somebody still waits for the batch.
-  bool AwaitResume(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(batcher_->mutex_) {
+  void AwaitResume(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(batcher_->mutex_) {
     Scheduler& scheduler = batcher_->scheduler_;
     const Clock& clock = *batcher_->clock_;
     scheduler.OnPause(id_, now);
     const auto ready = [&]() ABSL_SHARED_LOCKS_REQUIRED(batcher_->mutex_) {
-      return scheduler.MayResume(id_);
+      return scheduler.MayResume(id_, clock.Now());
     };
     clock.AwaitWithDeadline(batcher_->mutex_, absl::Condition(&ready), wanted_until_);
-    const absl::Time end = clock.Now();
-    scheduler.OnResume(id_, end);
-    wanted_until_ = scheduler.WantedUntil(id_);
-    return wanted_until_ > end;
+    scheduler.OnResume(id_, clock.Now());
   }
 
   Batcher* const batcher_;
@@ -113,12 +113,16 @@ Batcher::Batcher(const Options& options, std::vector<Worker> workers, const Cloc
       clock_(clock),
       spin_time_(options.spin_time),
       scheduler_(options, workers_, observer),
+      gates_(scheduler_.gates()),
       short_works_(workers_.size()) {
-  for (const Worker& worker : workers_) {
-    memory_listeners_.push_back(worker.memory->AddListener([this] {
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    memory_listeners_.push_back(workers_[i].memory->listeners().Add([this] {
       absl::MutexLock lock(&mutex_);
       scheduler_.OnMemoryChange();
     }));
+    // To unlock makes those who wait look again.
+    gate_listeners_.push_back(
+        gates_[i]->listeners().Add([this] { absl::MutexLock lock(&mutex_); }));
   }
   for (size_t i = 0; i < workers_.size(); ++i) {
     const int worker = static_cast<int>(i);
@@ -141,55 +145,58 @@ Batcher::~Batcher() {
   }
   for (std::thread& thread : threads_) thread.join();
   for (size_t i = 0; i < workers_.size(); ++i) {
-    workers_[i].memory->RemoveListener(memory_listeners_[i]);
+    workers_[i].memory->listeners().Remove(memory_listeners_[i]);
+    gates_[i]->listeners().Remove(gate_listeners_[i]);
   }
 }
 
-void Batcher::Publish() {
+Batcher::News Batcher::Publish() {
   for (size_t i = 0; i < workers_.size(); ++i) {
-    short_works_[i] = scheduler_.has_short(static_cast<int>(i));
+    short_works_[i] = scheduler_.HasShortWork(static_cast<int>(i));
   }
+  return {scheduler_.TakeMemoryReleased(), scheduler_.TakeGatesOpened()};
 }
 
-void Batcher::WakeMemory(bool released) {
-  if (!released) return;
+void Batcher::Tell(const News& news) {
   for (size_t i = 0; i < workers_.size(); ++i) {
-    if (i == 0 || workers_[i].memory != workers_[i - 1].memory) workers_[i].memory->Wake();
+    if (news.memory && (i == 0 || workers_[i].memory != workers_[i - 1].memory)) {
+      workers_[i].memory->listeners().Tell();
+    }
+    if (news.gates && (i == 0 || gates_[i] != gates_[i - 1])) gates_[i]->listeners().Tell();
   }
 }
 
 absl::StatusOr<GroupId> Batcher::Schedule(WorkGroup&& group) {
   std::vector<Ending> endings;
-  bool released = false;
+  News news;
   absl::StatusOr<GroupId> id = [&]() -> absl::StatusOr<GroupId> {
     absl::MutexLock lock(&mutex_);
     absl::StatusOr<GroupId> admitted = scheduler_.Admit(group, clock_->Now(), endings);
-    Publish();
-    released = scheduler_.TakeMemoryReleased();
+    news = Publish();
     return admitted;
   }();
-  WakeMemory(released);
+  Tell(news);
   Deliver(std::move(endings));
   return id;
 }
 
 void Batcher::Cancel(GroupId id) {
   std::vector<Ending> endings;
-  bool released = false;
+  News news;
   {
     absl::MutexLock lock(&mutex_);
     scheduler_.Cancel(id, clock_->Now(), endings);
-    Publish();
+    news = Publish();
     ++cancels_;
-    released = scheduler_.TakeMemoryReleased();
   }
-  WakeMemory(released);
+  Tell(news);
   Deliver(std::move(endings));
 }
 
 absl::Status Batcher::Drain(absl::Time deadline) {
   std::vector<Ending> dropped;
-  bool running = false, released = false;
+  bool running = false;
+  News news;
   {
     absl::MutexLock lock(&mutex_);
     scheduler_.StopAdmitting();
@@ -197,11 +204,10 @@ absl::Status Batcher::Drain(absl::Time deadline) {
       return absl::OkStatus();
     }
     scheduler_.DropWaiting(clock_->Now(), dropped);
-    Publish();
+    news = Publish();
     running = !scheduler_.idle();
-    released = scheduler_.TakeMemoryReleased();
   }
-  WakeMemory(released);
+  Tell(news);
   const size_t count = dropped.size();
   Deliver(std::move(dropped));
   return absl::DeadlineExceededError(
@@ -217,7 +223,7 @@ void Batcher::WorkerLoop(int worker, Lanes lanes) {
   while (true) {
     std::optional<Batch> batch;
     std::vector<Ending> endings;
-    bool released = false;
+    News news;
     const absl::Time free_since = clock_->Now();
     // A thread that is needed seldom gains nothing that is worth a core.
     if (lanes == Lanes::kShort && last_wait < spin_time_) {
@@ -230,11 +236,10 @@ void Batcher::WorkerLoop(int worker, Lanes lanes) {
       const absl::Time now = clock_->Now();
       last_wait = now - free_since;
       batch = scheduler_.Start(worker, lanes, /*within=*/0, now, endings);
-      Publish();
-      released = scheduler_.TakeMemoryReleased();
+      news = Publish();
       Route(endings, batch.has_value());
     }
-    WakeMemory(released);
+    Tell(news);
     DeliverHere(std::move(endings));
     if (batch.has_value()) RunBatch(*batch);
   }
@@ -255,17 +260,16 @@ void Batcher::RunBatch(const Batch& batch) {
   const absl::StatusOr<std::vector<absl::Status>> statuses =
       RunGuarded(executor, batch, control.has_value() ? &*control : nullptr);
   std::vector<Ending> endings;
-  bool released = false;
+  News news;
   {
     absl::MutexLock lock(&mutex_);
     static const std::vector<absl::Status>* const none = new std::vector<absl::Status>;
     scheduler_.Finish(batch.id, statuses.ok() ? *statuses : *none, statuses.status(),
                       clock_->Now(), endings);
-    Publish();
-    released = scheduler_.TakeMemoryReleased();
+    news = Publish();
     Route(endings, !scheduler_.idle());
   }
-  WakeMemory(released);
+  Tell(news);
   DeliverHere(std::move(endings));
 }
 

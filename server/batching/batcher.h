@@ -69,6 +69,12 @@ class Batcher {
  private:
   class GapControl;
 
+  // What others on the devices want to know.
+  struct News {
+    bool memory = false;  // some was given back
+    bool gates = false;   // some have opened
+  };
+
   Batcher(const Options& options, std::vector<Worker> workers, const Clock* clock,
           BatchObserver* observer);
 
@@ -86,10 +92,11 @@ class Batcher {
   // the delivery thread, otherwise they are left for DeliverHere().
   void Route(std::vector<Ending>& endings, bool busy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DeliverHere(std::vector<Ending> endings);
-  // To be called before unlocking after the scheduler has done something.
-  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Tells the other users of the memory, if some was given back. Without the lock.
-  void WakeMemory(bool released);
+  // To be called before unlocking after the scheduler has done something. What it returns is for
+  // Tell().
+  News Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells others on the devices that they may go on. Without the lock.
+  void Tell(const News& news);
 
   const std::vector<Worker> workers_;
   const Clock* const clock_;
@@ -101,13 +108,15 @@ class Batcher {
   int delivering_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that hold endings
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
+  const std::vector<LaneGate*> gates_;  // by worker
+
   // What is looked at without the lock.
   std::vector<std::atomic<bool>> short_works_;  // by worker
   std::atomic<uint64_t> cancels_{0};
   std::atomic<bool> stopping_{false};
 
-  std::vector<int> memory_listeners_;  // by worker
-  std::vector<std::thread> threads_;   // last: they use everything above
+  std::vector<int> memory_listeners_, gate_listeners_;  // by worker
+  std::vector<std::thread> threads_;                    // last: they use everything above
 };
 
 }  // namespace longwave

@@ -62,20 +62,4 @@ int64_t MemoryBudget::reserved() const {
   return reserved_;
 }
 
-int MemoryBudget::AddListener(std::function<void()> listener) {
-  absl::MutexLock lock(&listeners_mutex_);
-  listeners_.emplace(++last_listener_, std::move(listener));
-  return last_listener_;
-}
-
-void MemoryBudget::RemoveListener(int id) {
-  absl::MutexLock lock(&listeners_mutex_);
-  listeners_.erase(id);
-}
-
-void MemoryBudget::Wake() {
-  absl::MutexLock lock(&listeners_mutex_);
-  for (const auto& [id, listener] : listeners_) listener();
-}
-
 }  // namespace longwave

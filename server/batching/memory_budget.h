@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <map>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/batching/listeners.h"
 
 namespace longwave {
 
@@ -45,14 +45,8 @@ class MemoryBudget {
 
   void Release(int64_t bytes);
 
-  // Calls `listener` whenever Wake() is called, on that thread.
-  int AddListener(std::function<void()> listener);
-  // Returns when the listener is not being called any more. Not from within a listener.
-  void RemoveListener(int id);
-
-  // Tells everybody that there may be more available, after Release() or Withdraw(). Call it without
-  // holding a lock that a listener takes.
-  void Wake();
+  // Told by others when there may be more available, after Release() or Withdraw().
+  Listeners& listeners() { return listeners_; }
 
   int64_t total() const { return total_; }
   int64_t reserved() const;
@@ -75,9 +69,7 @@ class MemoryBudget {
   int64_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;
   std::list<Claim> claims_ ABSL_GUARDED_BY(mutex_);  // oldest first
 
-  absl::Mutex listeners_mutex_;  // held while listeners are called
-  std::map<int, std::function<void()>> listeners_ ABSL_GUARDED_BY(listeners_mutex_);
-  int last_listener_ ABSL_GUARDED_BY(listeners_mutex_) = 0;
+  Listeners listeners_;
 };
 
 }  // namespace longwave

@@ -31,10 +31,18 @@ Scheduler::Scheduler(const BatchingOptions& options, std::vector<Worker> workers
       observer_(observer),
       blocked_(workers_.size()),
       claims_(workers_.size()),
-      long_lane_owed_(workers_.size()) {}
+      reported_(workers_.size()) {
+  for (const Worker& worker : workers_) {
+    gates_.push_back(worker.gate != nullptr
+                         ? worker.gate
+                         : &own_gates_.emplace_back(options_, worker.executor->shares_device()));
+    members_.push_back(gates_.back()->Join());
+  }
+}
 
 Scheduler::~Scheduler() {
   for (const Lane lane : {Lane::kShort, Lane::kLong}) WithdrawClaims(lane);
+  for (size_t w = 0; w < workers_.size(); ++w) gates_[w]->Leave(members_[w], last_report_);
 }
 
 // --- Admission ---
@@ -60,6 +68,7 @@ absl::StatusOr<GroupId> Scheduler::Admit(WorkGroup& group, absl::Time now,
   absl::Status status = CheckAdmission(group, now, reason);
   if (absl::IsResourceExhausted(status)) {
     Expire(now, endings);  // work that nobody waits for must not keep others out
+    ReportToGates(now);
     status = CheckAdmission(group, now, reason);
   }
   if (!status.ok()) {
@@ -106,6 +115,7 @@ absl::StatusOr<GroupId> Scheduler::Admit(WorkGroup& group, absl::Time now,
                                            memory, " bytes of memory; the server has ", smallest)),
         absl::ZeroDuration(), endings);
   }
+  ReportToGates(now);
   return id;
 }
 
@@ -206,15 +216,15 @@ absl::Duration Scheduler::LaneTime(Lane lane, const WorkGroup& group, double cos
   absl::Duration time =
       work(queues_[Index(lane)].BacklogUpTo(group.client, group.weight, cost));
   if (lane == Lane::kLong) time += work(queues_[Index(Lane::kShort)].backlog());
-  bool long_runs = false;
   for (const auto& [id, batch] : running_) {
-    long_runs |= batch.lane == Lane::kLong;
     if (batch.lane == Lane::kLong && lane == Lane::kShort) continue;
     const absl::Time end = batch.gap_from.value_or(now);
     time += std::max(absl::ZeroDuration(), batch.predicted - (end - batch.start - batch.paused));
   }
   time /= static_cast<double>(workers_.size());
-  if (lane == Lane::kShort && (long_runs || LaneHasWork(Lane::kLong))) {
+  if (lane == Lane::kShort && std::any_of(gates_.begin(), gates_.end(), [](const LaneGate* gate) {
+        return gate->has_long();
+      })) {
     time /= 1 - options_.long_lane_share;
   }
   return std::max(time, work(cost) / static_cast<double>(workers_.size()));
@@ -238,12 +248,16 @@ bool Scheduler::CanStart(int worker, Lanes lanes) const {
 std::optional<Batch> Scheduler::Start(int worker, Lanes lanes, BatchId within, absl::Time now,
                                       std::vector<Ending>& endings) {
   Expire(now, endings);
+  std::optional<Batch> started = StartNext(worker, lanes, within, now, endings);
+  ReportToGates(now);
+  return started;
+}
+
+std::optional<Batch> Scheduler::StartNext(int worker, Lanes lanes, BatchId within, absl::Time now,
+                                          std::vector<Ending>& endings) {
   const auto w = static_cast<size_t>(worker);
-  if (!LaneHasWork(Lane::kLong) && !HasBatch(worker, Lane::kLong)) {
-    long_lane_owed_[w] = absl::ZeroDuration();
-  }
   std::array<Lane, kLaneCount> order = {Lane::kShort, Lane::kLong};
-  if (long_lane_owed_[w] > absl::ZeroDuration()) std::swap(order[0], order[1]);
+  if (lanes == Lanes::kBoth && gates_[w]->IsLongOwed(now)) std::swap(order[0], order[1]);
   for (const Lane lane : order) {
     if (lanes != Lanes::kBoth && lanes != (lane == Lane::kShort ? Lanes::kShort : Lanes::kLong)) {
       continue;
@@ -259,7 +273,6 @@ std::optional<Batch> Scheduler::Start(int worker, Lanes lanes, BatchId within, a
     }
     WithdrawClaims(lane);
     if (meter_.known()) batch.predicted = meter_.BatchTime(batch.cost);
-    if (lane == Lane::kLong && LaneHasWork(Lane::kShort)) batch.owed_from = now;
     if (within != 0) {
       running_.at(within).gap_from = now;
       observer_->OnYield();
@@ -365,59 +378,50 @@ absl::Time Scheduler::WantedUntil(BatchId id) const {
   return until;
 }
 
-bool Scheduler::ShouldYield(BatchId id, absl::Time now) {
-  Running& batch = running_.at(id);
-  const auto w = static_cast<size_t>(batch.worker);
-  if (batch.lane == Lane::kShort || workers_[w].executor->shares_device()) return false;
-  ChargeOwed(batch, now, /*most_debt=*/absl::ZeroDuration());
-  if (!CanStart(batch.worker, Lanes::kShort)) return false;
-  if (long_lane_owed_[w] == absl::ZeroDuration()) return true;
-  batch.owed_from = now;
-  return false;
-}
-
-void Scheduler::ChargeOwed(Running& batch, absl::Time now, absl::Duration most_debt) {
-  if (!batch.owed_from.has_value()) return;
-  absl::Duration& owed = long_lane_owed_[static_cast<size_t>(batch.worker)];
-  owed = std::max(-most_debt, owed - (now - *batch.owed_from));
-  batch.owed_from.reset();
-}
-
-void Scheduler::SettleOwed(absl::Time now) {
-  for (auto& [id, batch] : running_) {
-    if (batch.lane == Lane::kShort || HasShortWork(batch.worker)) continue;
-    ChargeOwed(batch, now, options_.max_batch_time);
-    absl::Duration& owed = long_lane_owed_[static_cast<size_t>(batch.worker)];
-    owed = std::max(owed, absl::ZeroDuration());
+void Scheduler::ReportToGates(absl::Time now) {
+  last_report_ = now;
+  for (size_t w = 0; w < workers_.size(); ++w) {
+    const int worker = static_cast<int>(w);
+    LaneGate::State state;
+    state.short_work = HasShortWork(worker);
+    state.long_work = LaneHasWork(Lane::kLong);
+    for (const auto& [id, batch] : running_) {
+      if (batch.worker != worker || batch.lane != Lane::kLong) continue;
+      state.long_work = true;
+      ++(batch.gap_from.has_value() ? state.stopped : state.going);
+    }
+    if (state == reported_[w]) continue;
+    gates_opened_ |= gates_[w]->Update(members_[w], state, now);
+    reported_[w] = state;
   }
 }
 
-bool Scheduler::ShouldPause(BatchId id, absl::Time now) {
-  Running& batch = running_.at(id);
-  const auto w = static_cast<size_t>(batch.worker);
-  if (batch.lane == Lane::kShort || !workers_[w].executor->shares_device()) return false;
-  // Its chunks are long beside what a short batch earns it: what one takes too much is waited for.
-  ChargeOwed(batch, now, options_.max_batch_time);
-  if (!HasShortWork(batch.worker)) {
-    long_lane_owed_[w] = std::max(long_lane_owed_[w], absl::ZeroDuration());
-    return false;
-  }
-  if (!MayResume(id)) return true;
-  batch.owed_from = now;
-  return false;
-}
-
-bool Scheduler::MayResume(BatchId id) const {
+bool Scheduler::ShouldYield(BatchId id, absl::Time now) const {
   const Running& batch = running_.at(id);
-  return !HasShortWork(batch.worker) ||
-         long_lane_owed_[static_cast<size_t>(batch.worker)] > absl::ZeroDuration() ||
-         WantedUntil(id) == absl::InfinitePast();
+  const auto w = static_cast<size_t>(batch.worker);
+  return batch.lane == Lane::kLong && !workers_[w].executor->shares_device() &&
+         CanStart(batch.worker, Lanes::kShort) && !gates_[w]->MayGoOn(now);
+}
+
+bool Scheduler::ShouldPause(BatchId id, absl::Time now) const {
+  return running_.at(id).lane == Lane::kLong && !MayResume(id, now);
+}
+
+bool Scheduler::MayResume(BatchId id, absl::Time now) const {
+  const auto w = static_cast<size_t>(running_.at(id).worker);
+  return gates_[w]->MayGoOn(now) || WantedUntil(id) == absl::InfinitePast() ||
+         ShouldYield(id, now);
+}
+
+void Scheduler::OnPause(BatchId id, absl::Time now) {
+  running_.at(id).gap_from = now;
+  ReportToGates(now);
 }
 
 void Scheduler::OnResume(BatchId id, absl::Time now) {
   Running& batch = running_.at(id);
   batch.paused += now - *std::exchange(batch.gap_from, std::nullopt);
-  if (HasShortWork(batch.worker)) batch.owed_from = now;
+  ReportToGates(now);
 }
 
 void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
@@ -437,14 +441,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
     Running& outer = running_.at(batch.within);
     outer.paused += now - *std::exchange(outer.gap_from, std::nullopt);
   }
-  const bool long_waits = LaneHasWork(Lane::kLong) || HasBatch(batch.worker, Lane::kLong);
-  if (batch.lane == Lane::kShort && long_waits) {
-    const double share = options_.long_lane_share;
-    const absl::Duration pay = compute * (share / (1 - share));
-    long_lane_owed_[w] =
-        std::min(long_lane_owed_[w] + pay, std::max(pay, options_.max_batch_time));
-  }
-  if (batch.lane == Lane::kShort) SettleOwed(now);
+  if (batch.lane == Lane::kShort) gates_opened_ |= gates_[w]->OnShortDone(compute, now);
   observer_->OnBatchDone(batch.worker, batch.lane, batch.size.items, batch.size.tokens, compute);
 
   std::vector<Item*> failed;
@@ -473,6 +470,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
   if (!failed.empty()) {
     RetryOrEnd(batch, std::move(failed), reason, had_all_memory, compute, endings);
   }
+  ReportToGates(now);
 }
 
 void Scheduler::RetryOrEnd(const Running& batch, std::vector<Item*> items,
@@ -520,6 +518,7 @@ void Scheduler::Cancel(GroupId id, absl::Time now, std::vector<Ending>& endings)
   found->second->cancelled = true;
   EndWaiting(*found->second, absl::CancelledError("cancelled in the queue"), Drop::kCancelled, now,
              endings);
+  ReportToGates(now);
 }
 
 void Scheduler::DropWaiting(absl::Time now, std::vector<Ending>& endings) {
@@ -529,6 +528,7 @@ void Scheduler::DropWaiting(absl::Time now, std::vector<Ending>& endings) {
     EndWaiting(*group, absl::UnavailableError("the server stopped before the input was computed"),
                Drop::kDraining, now, endings);
   }
+  ReportToGates(now);
 }
 
 void Scheduler::Expire(absl::Time now, std::vector<Ending>& endings) {

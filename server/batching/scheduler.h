@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "server/batching/batching_options.h"
 #include "server/batching/executor.h"
 #include "server/batching/fair_queue.h"
+#include "server/batching/lane_gate.h"
 #include "server/batching/load_meter.h"
 #include "server/batching/memory_budget.h"
 #include "server/batching/work_item.h"
@@ -31,10 +33,11 @@ using GroupId = uint64_t;
 // Names a batch that is being computed. 0 is never used.
 using BatchId = uint64_t;
 
-// An executor and the memory of its device. Not owned.
+// An executor, and what it shares with the others on its device. Not owned.
 struct Worker {
   Executor* executor = nullptr;
   MemoryBudget* memory = nullptr;
+  LaneGate* gate = nullptr;  // null: the lanes of this worker mind nobody else's
 };
 
 // Which lanes a thread serves.
@@ -95,20 +98,20 @@ class Scheduler {
   // When the last deadline of those who wait for a batch passes, as things are now.
   absl::Time WantedUntil(BatchId id) const;
 
-  // Whether the batch, at a checkpoint, is to let a short one go first, which then is to be started
-  // within it. False while the long lane is owed time.
-  bool ShouldYield(BatchId id, absl::Time now);
+  // Whether a long batch, at a checkpoint, is to let a short one go first, which then is to be
+  // started within it. Never where the device computes both lanes at once.
+  bool ShouldYield(BatchId id, absl::Time now) const;
 
-  // The same where the device computes both lanes at once: whether a long batch, at a checkpoint,
-  // is to add nothing to the device's work until MayResume(). Called when it goes on, too.
-  bool ShouldPause(BatchId id, absl::Time now);
+  // Whether a long batch, at a checkpoint, is to add nothing to the device's work until MayResume(),
+  // for short work that others see to.
+  bool ShouldPause(BatchId id, absl::Time now) const;
 
-  // Whether a long batch that paused is to go on: no short one is left, it is owed time, or nobody
-  // waits for it.
-  bool MayResume(BatchId id) const;
+  // Whether a long batch that paused is to go on: the gate is open, or nobody waits for it, or it is
+  // to yield.
+  bool MayResume(BatchId id, absl::Time now) const;
 
   // Notes that the batch begins or ends to pause.
-  void OnPause(BatchId id, absl::Time now) { running_.at(id).gap_from = now; }
+  void OnPause(BatchId id, absl::Time now);
   void OnResume(BatchId id, absl::Time now);
 
   // Tells that memory may have become available.
@@ -117,11 +120,16 @@ class Scheduler {
   // Whether memory was given back since the last call, so that others want to know.
   bool TakeMemoryReleased() { return std::exchange(memory_released_, false); }
 
+  // Whether a gate has been opened since the last call, so that others want to know.
+  bool TakeGatesOpened() { return std::exchange(gates_opened_, false); }
+
+  // By worker, constant.
+  const std::vector<LaneGate*>& gates() const { return gates_; }
+
   bool has_waiting() const { return waiting_.items > 0; }
-  bool has_short_waiting() const { return LaneHasWork(Lane::kShort); }
-  // Whether a long batch of the worker could have to make way: short work waits, or runs there.
-  bool has_short(int worker) const {
-    return has_short_waiting() || HasBatch(worker, Lane::kShort);
+  // Whether a worker has short work, running or ready to start.
+  bool HasShortWork(int worker) const {
+    return HasBatch(worker, Lane::kShort) || CanStart(worker, Lanes::kShort);
   }
   bool idle() const { return waiting_.items == 0 && running_.empty(); }
   int64_t queue_tokens() const { return waiting_.tokens; }
@@ -168,7 +176,6 @@ class Scheduler {
     absl::Time start;
     absl::Duration paused;               // in gaps
     std::optional<absl::Time> gap_from;  // makes way for a short batch
-    std::optional<absl::Time> owed_from;  // since when it goes on although short work waits
     absl::Duration predicted;  // zero when nothing is known yet
   };
   struct Flags {
@@ -189,16 +196,10 @@ class Scheduler {
     return !queues_[Index(lane)].empty() || !retries_[Index(lane)].empty();
   }
   bool HasBatch(int worker, Lane lane) const;
-  // Whether a worker has short work, running or ready to start.
-  bool HasShortWork(int worker) const {
-    return HasBatch(worker, Lane::kShort) || CanStart(worker, Lanes::kShort);
-  }
-  // Charges a long batch the time that it went on although there was short work. What it was not
-  // owed becomes its debt, up to most_debt.
-  void ChargeOwed(Running& batch, absl::Time now, absl::Duration most_debt);
-  // Closes the account of long batches whose worker has no short work any more, and forgives debts:
-  // time that a batch has for itself costs it nothing.
-  void SettleOwed(absl::Time now);
+  // Tells the gates what the workers do. To be called at the end of all that changes it.
+  void ReportToGates(absl::Time now);
+  std::optional<Batch> StartNext(int worker, Lanes lanes, BatchId within, absl::Time now,
+                                 std::vector<Ending>& endings);
   // Fill in what a batch of the lane consists of; false when nothing can start.
   bool FormNew(Running& batch, absl::Time now, std::vector<Ending>& endings);
   bool FormRetry(Running& batch, absl::Time now);
@@ -248,7 +249,14 @@ class Scheduler {
   double memory_factor_ = 1;  // on estimates, after the device ran out of memory
   std::vector<Flags> blocked_;  // by worker: memory was short when last asked for
   std::vector<Flags> claims_;   // by worker: waits for memory; each is its own claimant
-  std::vector<absl::Duration> long_lane_owed_;  // by worker; below zero: a debt
+
+  // By worker.
+  std::deque<LaneGate> own_gates_;  // of workers that came without one
+  std::vector<LaneGate*> gates_;
+  std::vector<int> members_;
+  std::vector<LaneGate::State> reported_;
+  absl::Time last_report_ = absl::InfinitePast();
+  bool gates_opened_ = false;
 };
 
 }  // namespace longwave

@@ -3,11 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <deque>
 #include <future>
 #include <new>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -15,8 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/server/batching/fake_clock.h"
-#include "tests/server/batching/puppet.h"
+#include "tests/server/batching/batcher_fixture.h"
 
 namespace longwave {
 namespace {
@@ -24,59 +21,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
-
-class BatcherTest : public ::testing::Test {
- protected:
-  // Without a margin, so that no deadline is judged by what the puppet took.
-  static Batcher::Options Options() {
-    Batcher::Options options;
-    options.deadline_margin = 0;
-    options.max_batch_time = absl::InfiniteDuration();
-    return options;
-  }
-
-  void Make(Batcher::Options options = Options()) {
-    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options, {{&executor_, &memory_}}, &clock_, &observer_);
-    ASSERT_TRUE(batcher.ok()) << batcher.status();
-    batcher_ = *std::move(batcher);
-  }
-
-  WorkGroup Group(const std::vector<std::pair<std::string, int64_t>>& items,
-                  absl::Duration timeout = absl::InfiniteDuration()) {
-    WorkGroup group;
-    group.deadline = clock_.Now() + timeout;
-    for (const auto& [name, tokens] : items) {
-      group.items.push_back(std::make_unique<NamedItem>(name, tokens, &endings_));
-    }
-    return group;
-  }
-
-  GroupId MustSchedule(WorkGroup group) {
-    absl::StatusOr<GroupId> id = batcher_->Schedule(std::move(group));
-    EXPECT_TRUE(id.ok()) << id.status();
-    return id.value_or(0);
-  }
-
-  // Keeps the executor busy with an item "busy" until the next EndBatch().
-  void Occupy() {
-    MustSchedule(Group({{"busy", 1}}));
-    ASSERT_THAT(executor_.AwaitBatch(), ElementsAre("busy"));
-  }
-
-  void ExpectOk(const std::string& name) {
-    const Ended ending = endings_.Await(name);
-    EXPECT_TRUE(ending.status.ok()) << name << ": " << ending.status;
-    EXPECT_EQ(ending.times, 1) << name;
-  }
-
-  FakeClock clock_;
-  PuppetExecutor executor_;
-  MemoryBudget memory_{0};
-  SummingObserver observer_;
-  Endings endings_;
-  std::unique_ptr<Batcher> batcher_;
-};
 
 TEST_F(BatcherTest, ALoneItemStartsAtOnce) {
   Make();
@@ -175,47 +119,6 @@ TEST_F(BatcherTest, WhatIsCancelledWhileItIsComputedIsNoSuccess) {
   executor_.EndBatch();
   EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(observer_.sums().wasted, 1);
-}
-
-TEST_F(BatcherTest, ShortBatchesRunInTheGapsOfALongOne) {
-  Batcher::Options options = Options();
-  options.long_item_tokens = 100;
-  Make(options);
-  MustSchedule(Group({{"long", 1000}}));
-  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("long"));
-  EXPECT_TRUE(executor_.ReachCheckpoint());  // nothing waits
-  MustSchedule(Group({{"a", 10}}));
-  MustSchedule(Group({{"b", 10}}));
-  auto checkpoint = std::async(std::launch::async, [&] { return executor_.ReachCheckpoint(); });
-  EXPECT_THAT(executor_.AwaitBatch(/*depth=*/2), ElementsAre("a", "b"));
-  executor_.EndBatch();
-  EXPECT_TRUE(checkpoint.get());
-  ExpectOk("a");  // delivered although the long one goes on
-  ExpectOk("b");
-  executor_.EndBatch();
-  ExpectOk("long");
-  EXPECT_EQ(observer_.sums().yields, 1);
-}
-
-TEST_F(BatcherTest, ALongBatchThatNobodyWaitsForStopsAtItsNextCheckpoint) {
-  Batcher::Options options = Options();
-  options.long_item_tokens = 100;
-  Make(options);
-  const GroupId id = MustSchedule(Group({{"a", 1000}}));
-  executor_.AwaitBatch();
-  EXPECT_TRUE(executor_.ReachCheckpoint());
-  batcher_->Cancel(id);
-  EXPECT_FALSE(executor_.ReachCheckpoint());
-  executor_.EndBatch();
-  EXPECT_EQ(endings_.Await("a").status.code(), absl::StatusCode::kCancelled);
-
-  MustSchedule(Group({{"b", 1000}}, absl::Milliseconds(5)));
-  EXPECT_THAT(executor_.AwaitBatch(), ElementsAre("b"));
-  EXPECT_TRUE(executor_.ReachCheckpoint());
-  clock_.Advance(absl::Milliseconds(5));
-  EXPECT_FALSE(executor_.ReachCheckpoint());
-  executor_.EndBatch();
-  EXPECT_EQ(endings_.Await("b").status.code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST_F(BatcherTest, AWorkerThatWasNeededAgainSoonLooksForWorkBeforeItSleeps) {
@@ -522,97 +425,6 @@ TEST(BatcherOptionsTest, ValidateNamesTheOption) {
   options.max_batch_time = absl::ZeroDuration();
   EXPECT_THAT(std::string(options.Validate().message()), HasSubstr("max_batch_time"));
 }
-
-// Computes nothing.
-class InstantExecutor final : public Executor {
- public:
-  explicit InstantExecutor(bool shares_device) : shares_device_(shares_device) {}
-
-  int64_t EstimateMemory(const BatchSize& size) const override { return size.tokens; }
-  double PredictMilliseconds(int64_t tokens) const override { return static_cast<double>(tokens); }
-  bool shares_device() const override { return shares_device_; }
-  std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override {
-    for (int i = 0; control != nullptr && i < 3; ++i) {
-      if (!control->Continue()) {
-        return std::vector<absl::Status>(items.size(), absl::CancelledError());
-      }
-    }
-    return std::vector<absl::Status>(items.size());
-  }
-
- private:
-  const bool shares_device_;
-};
-
-// Whatever the interleaving of many threads, each admitted item ends exactly once and the queue is
-// empty in the end.
-struct StressCase {
-  bool shares_device;
-  int devices;
-};
-class BatcherStressTest : public ::testing::TestWithParam<StressCase> {};
-
-TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
-  constexpr int kThreads = 4;
-  constexpr int kGroups = 5000;
-  constexpr int kWorkersPerDevice = 2;
-  std::deque<InstantExecutor> executors;
-  std::deque<MemoryBudget> memories;
-  std::vector<Worker> workers;
-  for (int device = 0; device < GetParam().devices; ++device) {
-    executors.emplace_back(GetParam().shares_device);
-    memories.emplace_back(200);
-    workers.insert(workers.end(), kWorkersPerDevice, {&executors.back(), &memories.back()});
-  }
-  SummingObserver observer;
-  Endings endings;
-  FakeClock clock;
-  Batcher::Options options;
-  options.max_batch_tokens = 64;
-  options.max_queue_tokens = 512;
-  options.long_item_tokens = 70;
-  std::atomic<int> admitted{0};
-  {
-    absl::StatusOr<std::unique_ptr<Batcher>> batcher =
-        Batcher::Create(options, workers, &clock, &observer);
-    ASSERT_TRUE(batcher.ok());
-    std::vector<std::thread> threads;
-    for (int t = 0; t < kThreads; ++t) {
-      threads.emplace_back([&, t] {
-        std::mt19937 random(1234 + t);
-        for (int g = 0; g < kGroups; ++g) {
-          WorkGroup group;
-          group.client = static_cast<uint64_t>(t);
-          if (random() % 4 == 0) group.deadline = clock.Now() + absl::Milliseconds(random() % 5);
-          const int items = 1 + static_cast<int>(random() % 3);
-          for (int i = 0; i < items; ++i) {
-            group.items.push_back(std::make_unique<NamedItem>(absl::StrCat(t, ".", g, ".", i),
-                                                              1 + random() % 100, &endings));
-          }
-          absl::StatusOr<GroupId> id = (*batcher)->Schedule(std::move(group));
-          if (id.ok()) {
-            admitted += items;
-            if (random() % 3 == 0) (*batcher)->Cancel(*id);
-          }
-          clock.Advance(absl::Milliseconds(1));
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-    EXPECT_TRUE((*batcher)->Drain(absl::InfiniteFuture()).ok());
-  }
-  EXPECT_GT(admitted.load(), 0);
-  EXPECT_EQ(endings.count(), static_cast<size_t>(admitted.load()));
-  EXPECT_EQ(endings.most_times(), 1);
-  EXPECT_EQ(observer.sums().queue_tokens, 0);
-  EXPECT_EQ(observer.sums().queue_items, 0);
-  EXPECT_EQ(observer.sums().lowest_queue_tokens, 0);
-  for (const MemoryBudget& memory : memories) EXPECT_EQ(memory.reserved(), 0);
-}
-
-INSTANTIATE_TEST_SUITE_P(Devices, BatcherStressTest,
-                         ::testing::Values(StressCase{false, 1}, StressCase{true, 1},
-                                           StressCase{false, 8}, StressCase{true, 8}));
 
 }  // namespace
 }  // namespace longwave

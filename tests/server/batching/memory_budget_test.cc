@@ -65,11 +65,11 @@ TEST(MemoryBudgetTest, AWithdrawnClaimIsInNobodysWay) {
 TEST(MemoryBudgetTest, ListenersHearOfChanges) {
   MemoryBudget budget(100);
   int heard = 0;
-  const int id = budget.AddListener([&] { ++heard; });
-  budget.Wake();
+  const int id = budget.listeners().Add([&] { ++heard; });
+  budget.listeners().Tell();
   EXPECT_EQ(heard, 1);
-  budget.RemoveListener(id);
-  budget.Wake();
+  budget.listeners().Remove(id);
+  budget.listeners().Tell();
   EXPECT_EQ(heard, 1);
 }
 

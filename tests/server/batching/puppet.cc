@@ -1,6 +1,7 @@
 #include "tests/server/batching/puppet.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace longwave {
@@ -75,9 +76,13 @@ std::vector<std::string> PuppetExecutor::AwaitBatch(size_t depth) {
   return running_.back().names;
 }
 
-bool PuppetExecutor::ReachCheckpoint() {
+PuppetExecutor::Running& PuppetExecutor::At(size_t depth) {
+  return depth == 0 ? running_.back() : *std::next(running_.begin(), depth - 1);
+}
+
+bool PuppetExecutor::ReachCheckpoint(size_t depth) {
   absl::MutexLock lock(&mutex_);
-  Running& running = running_.back();
+  Running& running = At(depth);
   running.at_checkpoint = true;
   const auto continued = [&running] { return running.continued.has_value(); };
   mutex_.Await(absl::Condition(&continued));
@@ -85,13 +90,13 @@ bool PuppetExecutor::ReachCheckpoint() {
   return *std::exchange(running.continued, std::nullopt);
 }
 
-void PuppetExecutor::EndBatch() {
-  EndBatchWith([](size_t items) { return std::vector<absl::Status>(items); });
+void PuppetExecutor::EndBatch(size_t depth) {
+  EndBatchWith([](size_t items) { return std::vector<absl::Status>(items); }, depth);
 }
 
-void PuppetExecutor::EndBatchWith(Outcome outcome) {
+void PuppetExecutor::EndBatchWith(Outcome outcome, size_t depth) {
   absl::MutexLock lock(&mutex_);
-  running_.back().outcome = std::move(outcome);
+  At(depth).outcome = std::move(outcome);
 }
 
 int PuppetExecutor::batches() const {

@@ -76,23 +76,23 @@ class PuppetExecutor final : public Executor {
   bool shares_device() const override { return shares_device_; }
   std::vector<absl::Status> Run(absl::Span<WorkItem* const> items, BatchControl* control) override;
 
-  // Blocks until `depth` batches are being computed, each in a gap of the one before; returns the
-  // names of the last one's items.
+  // Blocks until `depth` batches are being computed, in gaps of each other or at once; returns the
+  // names of the newest one's items.
   std::vector<std::string> AwaitBatch(size_t depth = 1);
 
   // Lets the batch that is being computed reach a checkpoint; returns what Continue() said. Batches
-  // that start within it are to be awaited and ended by another thread meanwhile.
-  bool ReachCheckpoint();
+  // that start meanwhile are to be awaited and ended by another thread. depth: which of the batches
+  // that are being computed, counted from 1 for the oldest; 0: the newest. So below.
+  bool ReachCheckpoint(size_t depth = 0);
 
-  // Ends the batch that is being computed: well, or as `outcome` says (which may throw).
-  void EndBatch();
-  void EndBatchWith(Outcome outcome);
+  // Ends a batch: well, or as `outcome` says (which may throw).
+  void EndBatch(size_t depth = 0);
+  void EndBatchWith(Outcome outcome, size_t depth = 0);
 
   // How many batches have begun.
   int batches() const;
 
  private:
-  // Batches that are being computed, each within the one before; the last one is the one to steer.
   struct Running {
     std::vector<std::string> names;
     std::optional<Outcome> outcome;
@@ -100,9 +100,11 @@ class PuppetExecutor final : public Executor {
     std::optional<bool> continued;
   };
 
+  Running& At(size_t depth) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const bool shares_device_;
   mutable absl::Mutex mutex_;
-  std::list<Running> running_ ABSL_GUARDED_BY(mutex_);
+  std::list<Running> running_ ABSL_GUARDED_BY(mutex_);  // oldest first
   int batches_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <random>
@@ -99,9 +100,12 @@ class Game {
     const int schedulers = Chance(4) ? 2 : 1;
     const int workers = static_cast<int>(Uniform(1, 3));
     for (int s = 0; s < schedulers; ++s) {
-      schedulers_.push_back(std::make_unique<Scheduler>(
-          options_, std::vector<Worker>(static_cast<size_t>(workers), {&executor_, &budget_}),
-          &observer_));
+      std::vector<Worker> all(static_cast<size_t>(workers), {&executor_, &budget_});
+      for (size_t w = 0; w < all.size(); ++w) {
+        if (gates_.size() <= w) gates_.emplace_back(options_, executor_.shares_device());
+        all[w].gate = &gates_[w];
+      }
+      schedulers_.push_back(std::make_unique<Scheduler>(options_, all, &observer_));
       for (int worker = 0; worker < workers; ++worker) {
         if (executor_.shares_device()) {
           threads_.push_back({schedulers_.back().get(), worker, Lanes::kShort, {}});
@@ -234,7 +238,7 @@ class Game {
     }
     const Batch batch = thread.batches.back();
     if (thread.paused) {
-      if (scheduler.IsWanted(batch.id, now_) && !scheduler.MayResume(batch.id)) return;
+      if (scheduler.IsWanted(batch.id, now_) && !scheduler.MayResume(batch.id, now_)) return;
       scheduler.OnResume(batch.id, now_);
       thread.paused = false;
     }
@@ -246,7 +250,7 @@ class Game {
       } else if (scheduler.ShouldYield(batch.id, now_)) {
         StartOn(thread, Lanes::kShort, batch.id);
       } else if (scheduler.ShouldPause(batch.id, now_)) {
-        EXPECT_TRUE(executor_.shares_device());
+        EXPECT_TRUE(executor_.shares_device() || schedulers_.size() > 1);
         scheduler.OnPause(batch.id, now_);
         thread.paused = true;
       }
@@ -366,6 +370,7 @@ class Game {
   bool dropped_ = false;
   std::vector<std::unique_ptr<Story>> stories_;
   std::vector<Admitted> admitted_;
+  std::deque<LaneGate> gates_;  // by worker
   std::vector<std::unique_ptr<Scheduler>> schedulers_;
   std::vector<Thread> threads_;
 };

@@ -61,7 +61,8 @@ class SchedulerTest : public ::testing::Test {
     executor_ = std::make_unique<TokenExecutor>(shares_device);
     scheduler_ = std::make_unique<Scheduler>(
         options,
-        std::vector<Worker>(static_cast<size_t>(workers), Worker{executor_.get(), budget_.get()}),
+        std::vector<Worker>(static_cast<size_t>(workers),
+                            Worker{executor_.get(), budget_.get()}),
         &observer_);
   }
 
@@ -311,11 +312,11 @@ TEST_F(SchedulerTest, ALongBatchPausesForShortWorkAndIsOwedItsShare) {
   EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
   scheduler_->OnPause(outer.id, now_);
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("a"));
-  EXPECT_FALSE(scheduler_->MayResume(outer.id));
+  EXPECT_FALSE(scheduler_->MayResume(outer.id, now_));
   now_ += absl::Milliseconds(30);
   Admit({{"b", 10}});
   Finish();
-  EXPECT_TRUE(scheduler_->MayResume(outer.id));  // 30 ms of the short lane earn the long one 10 ms
+  EXPECT_TRUE(scheduler_->MayResume(outer.id, now_));  // 30 ms of the short lane earn the long one 10 ms
   scheduler_->OnResume(outer.id, now_);
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("b"));
   now_ += absl::Milliseconds(6);
@@ -326,13 +327,13 @@ TEST_F(SchedulerTest, ALongBatchPausesForShortWorkAndIsOwedItsShare) {
   now_ += absl::Milliseconds(3);
   Finish();  // 15 ms earn it 5 ms, but it has had 2 ms too much
   Admit({{"c", 10}});
-  EXPECT_TRUE(scheduler_->MayResume(outer.id));
+  EXPECT_TRUE(scheduler_->MayResume(outer.id, now_));
   scheduler_->OnResume(outer.id, now_);
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("c"));
   now_ += absl::Milliseconds(3);
   EXPECT_TRUE(scheduler_->ShouldPause(outer.id, now_));
   scheduler_->OnPause(outer.id, now_);
-  EXPECT_FALSE(scheduler_->MayResume(outer.id));
+  EXPECT_FALSE(scheduler_->MayResume(outer.id, now_));
   Finish();
   scheduler_->OnResume(outer.id, now_);
   now_ += absl::Milliseconds(1);
@@ -349,14 +350,16 @@ TEST_F(SchedulerTest, TimeThatALongBatchHasForItselfIsNoDebt) {
   const Batch outer = batch_;
   Admit({{"a", 10}});
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("a"));
+  scheduler_->OnPause(outer.id, now_);
   now_ += absl::Milliseconds(30);
   Admit({{"b", 10}});
   Finish();  // earns it 10 ms
+  scheduler_->OnResume(outer.id, now_);
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("b"));
   EXPECT_FALSE(scheduler_->ShouldPause(outer.id, now_));  // it goes on, for what it is owed
   now_ += absl::Milliseconds(3);
   Finish();  // 1 ms more, 3 ms had; from here on there is no short work, and no checkpoint asks
-  EXPECT_FALSE(scheduler_->has_short(0));
+  EXPECT_FALSE(scheduler_->HasShortWork(0));
   now_ += absl::Seconds(1);
   Admit({{"c", 10}});
   ASSERT_THAT(Start(Lanes::kShort), ElementsAre("c"));
@@ -375,11 +378,11 @@ TEST_F(SchedulerTest, ALongBatchMakesWayForItsOwnWorkersShortWorkOnly) {
   ASSERT_THAT(Start(Lanes::kLong), ElementsAre("long"));
   const Batch outer = batch_;
   Admit({{"a", 10}});
-  EXPECT_TRUE(scheduler_->has_short(0));  // either worker may take it
-  EXPECT_TRUE(scheduler_->has_short(1));
+  EXPECT_TRUE(scheduler_->HasShortWork(0));  // either worker may take it
+  EXPECT_TRUE(scheduler_->HasShortWork(1));
   ASSERT_THAT(Start(Lanes::kShort, /*worker=*/1), ElementsAre("a"));
-  EXPECT_FALSE(scheduler_->has_short(0));
-  EXPECT_TRUE(scheduler_->has_short(1));
+  EXPECT_FALSE(scheduler_->HasShortWork(0));
+  EXPECT_TRUE(scheduler_->HasShortWork(1));
   Finish();
   Finish(outer);
 }
@@ -394,7 +397,7 @@ TEST_F(SchedulerTest, APausedBatchGoesOnToStopWhenNobodyWaitsForIt) {
   ASSERT_TRUE(scheduler_->ShouldPause(outer.id, now_));
   scheduler_->OnPause(outer.id, now_);
   Cancel(group);
-  EXPECT_TRUE(scheduler_->MayResume(outer.id));
+  EXPECT_TRUE(scheduler_->MayResume(outer.id, now_));
   scheduler_->OnResume(outer.id, now_);
   Finish();
   Finish(outer);
