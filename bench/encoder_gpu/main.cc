@@ -1,6 +1,7 @@
 // Times the encoder of BERT-base's shape on a GPU: ours, the same with softmax attention, and the
-// matrix products alone, in one run. Prints JSON; a table goes to stderr. Exit code 1 when the
-// answers are wrong.
+// matrix products alone, in one run. Prints lines of JSON, each as soon as it is measured: first
+// what holds for all, then {"row": ...} for a batch or {"steps": ...}; a table goes to stderr. Exit
+// code 1 when the answers are wrong.
 #include <ATen/Functions.h>
 #include <c10/core/InferenceMode.h>
 
@@ -127,12 +128,12 @@ class Bench {
         }
       }
     }
-    if (shape.length <= absl::GetFlag(FLAGS_softmax_up_to)) {
-      const at::Tensor x = Placed(at::randn({tokens, config_.hidden_size}).to(at::kBFloat16));
-      row["products_only"] = Time([&] { ProductsOnly(encoder_, x); });
-      if (tokens <= absl::GetFlag(FLAGS_graph_up_to)) {
-        row["products_only_graph"] = TimeGraph([&] { ProductsOnly(encoder_, x); });
-      }
+    const at::Tensor x =
+        at::randn({tokens, config_.hidden_size},
+                  at::TensorOptions(TorchDevice(device_->info())).dtype(at::kBFloat16));
+    row["products_only"] = Time([&] { ProductsOnly(encoder_, x); });
+    if (tokens <= absl::GetFlag(FLAGS_graph_up_to)) {
+      row["products_only_graph"] = TimeGraph([&] { ProductsOnly(encoder_, x); });
     }
     return row;
   }
@@ -196,21 +197,22 @@ int Main() {
                  {"device", (*device)->info().description},
                  {"shape", "BERT-base: 12 layers, 768, 12 heads, 3072, bfloat16, 64 features"}};
   result["check"] = bench.Check();
+  std::cout << result.dump() << std::endl;
   std::cerr << "check: " << result["check"] << "\n";
-  result["rows"] = json::array();
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {
-    result["rows"].push_back(bench.Measure(Shape(text)));
-    PrintRow(result["rows"].back());
+    const json row = bench.Measure(Shape(text));
+    std::cout << json{{"row", row}}.dump() << std::endl;
+    PrintRow(row);
   }
   for (const std::string& text : absl::GetFlag(FLAGS_steps)) {
-    json& steps = result["steps"][text] = bench.MeasureSteps(Shape(text));
+    const json steps = bench.MeasureSteps(Shape(text));
+    std::cout << json{{"steps", {{text, steps}}}}.dump() << std::endl;
     std::cerr << "steps of all layers, " << text << ":";
     for (const auto& [name, time] : steps.items()) {
       std::fprintf(stderr, "  %s %.3f", name.c_str(), time.value("median_ms", -1.0));
     }
     std::cerr << " ms\n";
   }
-  std::cout << result.dump(1) << std::endl;
   return result["check"]["passed"] ? 0 : 1;
 }
 

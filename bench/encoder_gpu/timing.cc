@@ -19,10 +19,16 @@ nlohmann::json Time(Stream& stream, const DeviceInfo& device, const TimingOption
                     const std::function<void()>& work) {
   std::vector<double> times;
   CheckOk(stream.Run([&] {
-    for (int i = 0; i < options.warm_up; ++i) work();
     const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
     const c10::Stream current = guard.getStream(TorchDevice(device));
-    const auto start = std::chrono::steady_clock::now();
+    auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < options.warm_up; ++i) {
+      work();
+      current.synchronize();
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      if (elapsed.count() > options.max_seconds / 10) break;
+    }
+    start = std::chrono::steady_clock::now();
     for (int i = 0; i < options.runs; ++i) {
       c10::Event begin(c10::kCUDA, c10::EventFlag::BACKEND_DEFAULT);
       c10::Event end(c10::kCUDA, c10::EventFlag::BACKEND_DEFAULT);

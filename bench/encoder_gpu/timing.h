@@ -11,7 +11,7 @@ namespace longwave::bench {
 struct TimingOptions {
   int warm_up = 3;
   int runs = 20;
-  double max_seconds = 3;  // fewer runs rather than longer
+  double max_seconds = 3;  // fewer runs rather than longer; of warm-up a tenth
 };
 
 // Times `work` on the stream by the device's events, from its first kernel to its last; each run
