@@ -41,12 +41,11 @@ absl::Status Reserve(Device& device, int64_t bytes, std::unique_ptr<PinnedBuffer
   return absl::OkStatus();
 }
 
-int64_t InputBytes(const GraphShape& shape) { return (shape.sequences + 1 + shape.tokens) * kInt; }
+// Spans are pairs of int64.
+constexpr int64_t kSpanInts = 4;
 
-int64_t SpanBytes(const OutputPlan& plan) {
-  int64_t rows = 0;
-  for (const PooledGroup& group : plan.groups) rows += static_cast<int64_t>(group.rows.size());
-  return rows * 2 * static_cast<int64_t>(sizeof(int64_t));
+int64_t InputInts(const GraphShape& shape) {
+  return kSpanInts * shape.sequences + shape.sequences + 1 + shape.tokens;
 }
 
 GraphShape ShapeOf(const PackedBatch& batch) {
@@ -70,18 +69,29 @@ Lane::~Lane() { Finish(); }
 
 void Lane::Finish() {
   stream_->Synchronize().IgnoreError();
+  Forget();
+}
+
+void Lane::Forget() {
   hidden_.reset();
+  spans_.reset();
+  longest_.clear();
   pooled_.clear();
 }
 
 absl::Status Lane::Run(const PackedBatch& batch, absl::Span<const RunItem> items,
                        const std::function<bool()>& checkpoint, absl::Span<RunResult> results) {
   // However the run ends, the device must be done with the staging memory before the next one.
-  const absl::Cleanup finish = [this] { Finish(); };
+  absl::Cleanup finish = [this] { Finish(); };
   const OutputPlan plan = PlanOutputs(encoder_->config(), batch, items);
-  const absl::Status status = stream_->Run([&] { return Launch(batch, plan, checkpoint); });
+  absl::Status status = stream_->Run([&] { return Launch(batch, plan, checkpoint); });
   if (!status.ok()) return status;
-  return Download(plan, items, results);
+  status = Download(plan, items, results);
+  if (status.ok()) {
+    std::move(finish).Cancel();
+    Forget();  // Download() has waited for all that was queued
+  }
+  return status;
 }
 
 absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
@@ -89,33 +99,19 @@ absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
   const GraphShape exact = ShapeOf(batch);
   const std::optional<GraphShape> shape =
       GraphShapeFor(exact.tokens, exact.sequences, graph_tokens_);
-  const int64_t input_bytes = InputBytes(shape.value_or(exact));
-  // Spans first: they are the wider type.
-  const int64_t span_bytes = SpanBytes(plan);
-  absl::Status status = Reserve(*device_, span_bytes + input_bytes, upload_);
+  absl::Status status = Reserve(*device_, InputInts(shape.value_or(exact)) * kInt, upload_);
   if (!status.ok()) return status;
 
   Captured* const captured = shape.has_value() ? FindCaptured(*shape) : nullptr;
-  status =
-      captured != nullptr ? ForwardAsGraph(batch, *shape, *captured) : Forward(batch, checkpoint);
-  if (!status.ok() || plan.groups.empty()) return status;
+  status = captured != nullptr ? ForwardAsGraph(batch, plan, *shape, *captured)
+                               : Forward(batch, plan, checkpoint);
+  if (!status.ok()) return status;
 
-  auto* const spans = static_cast<int64_t*>(upload_->data());
-  const int64_t rows = span_bytes / (2 * static_cast<int64_t>(sizeof(int64_t)));
-  std::vector<int64_t> longest;
   int64_t row = 0;
-  for (const PooledGroup& group : plan.groups) {
-    longest.push_back(WriteSpans(group.rows, spans + 2 * row));
-    row += static_cast<int64_t>(group.rows.size());
-  }
-  const at::Tensor placed =
-      at::empty({rows, 2}, at::TensorOptions(at::kLong).device(encoder_->device()));
-  placed.copy_(at::from_blob(spans, {rows, 2}, at::kLong), /*non_blocking=*/true);
-  row = 0;
   for (size_t i = 0; i < plan.groups.size(); ++i) {
     const PooledGroup& group = plan.groups[i];
     const auto count = static_cast<int64_t>(group.rows.size());
-    at::Tensor pooled = encoder::SpanMeans(hidden_, placed.narrow(0, row, count), longest[i]);
+    at::Tensor pooled = encoder::SpanMeans(hidden_, spans_.narrow(0, row, count), longest_[i]);
     row += count;
     if (group.head != PooledGroup::kEmbedding) pooled = encoder_->Classify(group.head, pooled);
     pooled_.push_back(pooled.contiguous());
@@ -123,10 +119,11 @@ absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
   return absl::OkStatus();
 }
 
-absl::Status Lane::Forward(const PackedBatch& batch, const std::function<bool()>& checkpoint) {
+absl::Status Lane::Forward(const PackedBatch& batch, const OutputPlan& plan,
+                           const std::function<bool()>& checkpoint) {
   const GraphShape shape = ShapeOf(batch);
   Inputs inputs = AllocateInputs(shape);
-  Upload(batch, shape, inputs);
+  Upload(batch, plan, shape, inputs);
   std::deque<std::unique_ptr<Event>> ahead;
   bool crowded = false;
   absl::Status status;
@@ -145,15 +142,15 @@ absl::Status Lane::Forward(const PackedBatch& batch, const std::function<bool()>
   return status;
 }
 
-absl::Status Lane::ForwardAsGraph(const PackedBatch& batch, const GraphShape& shape,
-                                  Captured& captured) {
+absl::Status Lane::ForwardAsGraph(const PackedBatch& batch, const OutputPlan& plan,
+                                  const GraphShape& shape, Captured& captured) {
   if (captured.graph != nullptr) {
-    Upload(batch, shape, captured.inputs);
+    Upload(batch, plan, shape, captured.inputs);
     hidden_ = captured.hidden;
     return captured.graph->Replay();
   }
   captured.inputs = AllocateInputs(shape);
-  Upload(batch, shape, captured.inputs);
+  Upload(batch, plan, shape, captured.inputs);
   const PackedSequences sequences{CaptureLengths(shape), captured.inputs.offsets};
   // Once without a graph: what is made on first use must not be made in the capture. It is this
   // batch's answer, too.
@@ -183,27 +180,38 @@ Lane::Captured* Lane::FindCaptured(const GraphShape& shape) {
 }
 
 Lane::Inputs Lane::AllocateInputs(const GraphShape& shape) const {
+  const int64_t spans = kSpanInts * shape.sequences;
   Inputs inputs;
-  inputs.bytes =
-      at::empty({InputBytes(shape) / kInt}, at::TensorOptions(at::kInt).device(encoder_->device()));
-  inputs.offsets = inputs.bytes.narrow(0, 0, shape.sequences + 1);
-  inputs.ids = inputs.bytes.narrow(0, shape.sequences + 1, shape.tokens);
+  inputs.all =
+      at::empty({InputInts(shape)}, at::TensorOptions(at::kInt).device(encoder_->device()));
+  inputs.spans = inputs.all.narrow(0, 0, spans).view(at::kLong).view({shape.sequences, 2});
+  inputs.offsets = inputs.all.narrow(0, spans, shape.sequences + 1);
+  inputs.ids = inputs.all.narrow(0, spans + shape.sequences + 1, shape.tokens);
   return inputs;
 }
 
-void Lane::Upload(const PackedBatch& batch, const GraphShape& shape, Inputs& inputs) {
-  const int64_t bytes = InputBytes(shape);
-  auto* const staged = reinterpret_cast<int32_t*>(static_cast<char*>(upload_->data()) +
-                                                  (upload_->size() - bytes) / 8 * 8);
-  int32_t* next = staged;
+void Lane::Upload(const PackedBatch& batch, const OutputPlan& plan, const GraphShape& shape,
+                  Inputs& inputs) {
+  auto* const spans = static_cast<int64_t*>(upload_->data());
+  int64_t* row = spans;
+  for (const PooledGroup& group : plan.groups) {
+    longest_.push_back(WriteSpans(group.rows, row));
+    row += 2 * group.rows.size();
+  }
+  // Sequences that want no row, and those that the shape has and the batch has not.
+  std::fill(row, spans + 2 * shape.sequences, 0);
+  spans_ = inputs.spans;
+
+  auto* const staged = static_cast<int32_t*>(upload_->data());
+  int32_t* next = staged + kSpanInts * shape.sequences;
   *next++ = 0;
+  int32_t* const ids = next + shape.sequences;
   next = std::partial_sum(batch.lengths.begin(), batch.lengths.end(), next);
   // Sequences that the shape has and the batch has not are empty; ids behind the last are any.
-  int32_t* const ids = staged + shape.sequences + 1;
   std::fill(next, ids, static_cast<int32_t>(batch.ids.size()));
   int32_t* const end = std::copy(batch.ids.begin(), batch.ids.end(), ids);
   std::fill(end, ids + shape.tokens, 0);
-  inputs.bytes.copy_(at::from_blob(staged, {bytes / kInt}, at::kInt), /*non_blocking=*/true);
+  inputs.all.copy_(at::from_blob(staged, {InputInts(shape)}, at::kInt), /*non_blocking=*/true);
 }
 
 absl::Status Lane::Download(const OutputPlan& plan, absl::Span<const RunItem> items,

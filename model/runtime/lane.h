@@ -46,9 +46,10 @@ class Lane {
                    const std::function<bool()>& checkpoint, absl::Span<RunResult> results);
 
  private:
-  // Ids and offsets on the device, with room for so many.
+  // What a run needs on the device, with room for so many.
   struct Inputs {
-    at::Tensor bytes;    // both, so that one copy fills them
+    at::Tensor all;      // so that one copy fills them
+    at::Tensor spans;    // int64 [sequences, 2], of the rows to pool, by group
     at::Tensor offsets;  // int32 [sequences + 1]
     at::Tensor ids;      // int32 [tokens]
   };
@@ -68,11 +69,13 @@ class Lane {
   // Queues everything from the ids to pooled rows.
   absl::Status Launch(const PackedBatch& batch, const OutputPlan& plan,
                       const std::function<bool()>& checkpoint);
-  absl::Status Forward(const PackedBatch& batch, const std::function<bool()>& checkpoint);
-  absl::Status ForwardAsGraph(const PackedBatch& batch, const GraphShape& shape,
-                              Captured& captured);
+  absl::Status Forward(const PackedBatch& batch, const OutputPlan& plan,
+                       const std::function<bool()>& checkpoint);
+  absl::Status ForwardAsGraph(const PackedBatch& batch, const OutputPlan& plan,
+                              const GraphShape& shape, Captured& captured);
   Inputs AllocateInputs(const GraphShape& shape) const;
-  void Upload(const PackedBatch& batch, const GraphShape& shape, Inputs& inputs);
+  void Upload(const PackedBatch& batch, const OutputPlan& plan, const GraphShape& shape,
+              Inputs& inputs);
 
   // The shape's entry when a graph of it pays: not for the first batch of a shape.
   Captured* FindCaptured(const GraphShape& shape);
@@ -83,6 +86,7 @@ class Lane {
 
   // Waits for the stream and forgets the run.
   void Finish();
+  void Forget();
 
   Device* const device_;
   const Encoder* const encoder_;
@@ -93,6 +97,8 @@ class Lane {
 
   // Of the run that is under way.
   at::Tensor hidden_;               // [tokens or more, E]
+  at::Tensor spans_;                // int64 [rows or more, 2], by group
+  std::vector<int64_t> longest_;    // span, by group
   std::vector<at::Tensor> pooled_;  // float32 [rows, cols], by group
 
   std::map<GraphShape, Captured> graphs_;
