@@ -1,6 +1,6 @@
 // How long a long input keeps short ones waiting on the CPU: the longest time between two
-// checkpoints of each attention algorithm, beside a model's pass over 512 tokens, which no gap is to
-// exceed (model/runtime/model.h, RunControl).
+// checkpoints of each attention algorithm, beside a model's pass over 512 tokens, which no gap is
+// to exceed (model/runtime/model.h, RunControl).
 //
 //   build/cpu-release/bench/checkpoint_gaps [THREADS]
 //
@@ -154,11 +154,12 @@ void MeasureGaps(const ModelShape& shape, const Case& c, int64_t n, double pass_
       longest = std::min(longest, meter.longest_ms());
     }
   }
-  std::printf("  {\"model\": \"%s\", \"algorithm\": \"%s\", \"tokens\": %ld, \"pass_512_ms\": %.2f, "
-              "\"longest_gap_ms\": %.2f, \"gap_per_pass\": %.3f, \"first_call_ms\": %.2f, "
-              "\"checkpoints\": %ld, \"whole\": %s}%s\n",
-              shape.name, c.algorithm, static_cast<long>(n), pass_ms, longest, longest / pass_ms,
-              first, static_cast<long>(count), whole ? "true" : "false", last ? "" : ",");
+  std::printf(
+      "  {\"model\": \"%s\", \"algorithm\": \"%s\", \"tokens\": %ld, \"pass_512_ms\": %.2f, "
+      "\"longest_gap_ms\": %.2f, \"gap_per_pass\": %.3f, \"first_call_ms\": %.2f, "
+      "\"checkpoints\": %ld, \"whole\": %s}%s\n",
+      shape.name, c.algorithm, static_cast<long>(n), pass_ms, longest, longest / pass_ms, first,
+      static_cast<long>(count), whole ? "true" : "false", last ? "" : ",");
   std::fflush(stdout);
 }
 

@@ -41,8 +41,8 @@ std::string Banner(const Server& server, const Server::Options& options) {
                         "MAX TOKENS", "SERVES");
   for (const ServedModel& model : server.models()) {
     const ModelInfo& info = model.info;
-    absl::StrAppendFormat(&text, kRow, model.name, absl::StrCat(model.version), width,
-                          info.device, absl::StrCat(info.parameters), absl::StrCat(info.max_length),
+    absl::StrAppendFormat(&text, kRow, model.name, absl::StrCat(model.version), width, info.device,
+                          absl::StrCat(info.parameters), absl::StrCat(info.max_length),
                           Tasks(info));
   }
   absl::StrAppend(&text, "\n  gRPC     ", BoundAddress(options.listen, server.grpc_port()), "\n");

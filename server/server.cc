@@ -64,8 +64,7 @@ void ShowAttentionPlans(const LoadedModel& loaded, Metrics& metrics) {
   }
   lengths.push_back(max_length);
   for (const int64_t length : lengths) {
-    const absl::StatusOr<std::vector<AttentionPlan>> plans =
-        model.PlanAttention({&length, 1});
+    const absl::StatusOr<std::vector<AttentionPlan>> plans = model.PlanAttention({&length, 1});
     if (!plans.ok()) continue;  // metrics are no reason not to serve
     for (const AttentionPlan& plan : *plans) {
       metrics.AddAttentionPlan(loaded.name, loaded.version, length, plan.algorithm,
@@ -92,8 +91,9 @@ std::string Describe(const LoadedModel& loaded) {
 // they pay for the first time does not count. All devices at once, so that they do not add up.
 absl::Status WarmUpForServing(const LoadedModel& loaded, const Server::Options& options,
                               const Clock& clock) {
-  const int64_t max_tokens = std::min(ServedInfo(loaded, options.limits.max_input_tokens).max_length,
-                                      options.batching.max_batch_tokens);
+  const int64_t max_tokens =
+      std::min(ServedInfo(loaded, options.limits.max_input_tokens).max_length,
+               options.batching.max_batch_tokens);
   const std::vector<WarmUpShape> shapes = WarmUpShapes(max_tokens);
   std::vector<std::future<absl::Status>> ends;
   for (const std::unique_ptr<Model>& replica : loaded.replicas) {
@@ -151,9 +151,8 @@ void Server::Parts::DivideMemory() {
   }
   for (const auto& [device, bytes] : free) {
     const int64_t budget = BudgetFor(bytes, options.memory_budget);
-    memory.emplace(device,
-                   std::make_unique<MemoryBudget>(budget, MemoryBudget::kMaxBypass,
-                                                  metrics.AddMemory(device, budget)));
+    memory.emplace(device, std::make_unique<MemoryBudget>(budget, MemoryBudget::kMaxBypass,
+                                                          metrics.AddMemory(device, budget)));
     spdlog::info("{}: batches may take {} MiB", device, budget >> 20);
   }
 }

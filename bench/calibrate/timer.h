@@ -19,8 +19,8 @@ class Timer {
   const DeviceInfo& info() const { return device_->info(); }
 
   // Milliseconds: the least of some runs, as other work on the machine only adds. `work` puts its
-  // kernels on LibTorch's current stream and does not wait for them. as_graph: whether a GPU's graph
-  // can hold it; if not, it is called.
+  // kernels on LibTorch's current stream and does not wait for them. as_graph: whether a GPU's
+  // graph can hold it; if not, it is called.
   double Milliseconds(bool as_graph, const std::function<void()>& work);
 
  private:

@@ -33,8 +33,8 @@ class LoadDriver {
     int connections = 1;
     int threads = 1;  // that receive
 
-    // Receiving threads ask again and again instead of sleeping, so that what it takes to wake them,
-    // a tenth of a millisecond on some virtual machines, is not measured.
+    // Receiving threads ask again and again instead of sleeping, so that what it takes to wake
+    // them, a tenth of a millisecond on some virtual machines, is not measured.
     bool spin = false;
 
     // Requests that are due in the first `warmup` are sent, but not measured.

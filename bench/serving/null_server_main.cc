@@ -75,8 +75,7 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--shares-device", model_options.shares_device,
                "Both lanes at once, as on a GPU; otherwise short batches in the gaps of long ones");
-  app.add_option("--workers", options.workers_per_device, "Batches at once")
-      ->capture_default_str();
+  app.add_option("--workers", options.workers_per_device, "Batches at once")->capture_default_str();
   app.add_option("--max-batch-tokens", options.batching.max_batch_tokens, "Tokens of one batch")
       ->capture_default_str();
   app.add_option("--max-queue-tokens", options.batching.max_queue_tokens, "Tokens that may wait")
@@ -86,7 +85,8 @@ int Main(int argc, char** argv) {
   model_options.time_per_token = absl::Microseconds(us_per_token);
 
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Create(
-      options, [&](const std::string&, const std::string&) {
+      options,
+      [&](const std::string&, const std::string&) {
         return std::make_unique<NullModel>(model_options);
       },
       &Clock::Monotonic());

@@ -57,8 +57,8 @@ absl::StatusOr<TrafficClass> ParseTrafficClass(absl::string_view text);
 // `count` lengths of the class's distribution. The same for the same seed.
 std::vector<int64_t> DrawLengths(const TrafficClass& traffic, int count, uint64_t seed);
 
-// Deals 0 to count - 1 in a random order, each once before any comes again. So different programs that
-// deal the same lengths send the same mix.
+// Deals 0 to count - 1 in a random order, each once before any comes again. So different programs
+// that deal the same lengths send the same mix.
 class Deck {
  public:
   // count: at least 1.

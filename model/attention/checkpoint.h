@@ -8,15 +8,15 @@
 // are.
 namespace longwave::attention {
 
-// Calls this thread's hook, if there is one. Algorithms call it between pieces of their work, outside
-// of at::parallel_for. Throws what the hook throws.
+// Calls this thread's hook, if there is one. Algorithms call it between pieces of their work,
+// outside of at::parallel_for. Throws what the hook throws.
 void Checkpoint();
 
 // Whether this thread has a hook, so that work has to be done in pieces.
 bool HasCheckpoint();
 
-// Sets this thread's hook, or none, for the scope's life; the one before comes back after it. While a
-// hook runs there is none, so what it computes is not interrupted itself.
+// Sets this thread's hook, or none, for the scope's life; the one before comes back after it. While
+// a hook runs there is none, so what it computes is not interrupted itself.
 class CheckpointScope {
  public:
   explicit CheckpointScope(std::function<void()> hook);

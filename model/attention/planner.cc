@@ -27,7 +27,8 @@ std::map<at::DeviceType, std::vector<const Algorithm*>>& Registry() {
   return registry;
 }
 
-// The algorithms that serve a head. reason, when not null, receives what speaks for each or against.
+// The algorithms that serve a head. reason, when not null, receives what speaks for each or
+// against.
 std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std::string* reason) {
   std::vector<Choice> candidates;
   std::ostringstream others;
@@ -66,8 +67,7 @@ std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std:
 Choice Fastest(std::span<const Choice> candidates) {
   Choice best;
   for (const Choice& candidate : candidates) {
-    if (best.algorithm == nullptr ||
-        candidate.estimate.milliseconds < best.estimate.milliseconds) {
+    if (best.algorithm == nullptr || candidate.estimate.milliseconds < best.estimate.milliseconds) {
       best = candidate;
     }
   }

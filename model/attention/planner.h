@@ -42,8 +42,8 @@ struct Choice {
 Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason = nullptr);
 
 // The same for every head of a call, shape.head aside. Neighbouring heads of one algorithm are one
-// call, so heads may take a slower algorithm that others take, where that saves calls. reasons, when
-// not null, receives one for each head.
+// call, so heads may take a slower algorithm that others take, where that saves calls. reasons,
+// when not null, receives one for each head.
 std::vector<Choice> ChooseHeads(Shape shape, int64_t heads, int64_t workspace_bytes,
                                 std::vector<std::string>* reasons = nullptr);
 

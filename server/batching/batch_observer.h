@@ -22,7 +22,7 @@ inline constexpr int kRefusalCount = 4;
 
 // Why an item left the queue without being computed.
 enum class Drop {
-  kExpired,    // its deadline passed, or can no longer be met
+  kExpired,  // its deadline passed, or can no longer be met
   kCancelled,
   kMemory,  // it alone needs more than there is
   kDraining,

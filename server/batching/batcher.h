@@ -22,8 +22,8 @@
 namespace longwave {
 
 // Queues work for the executors of one model and hands it over in packed batches. The rules are
-// those of Scheduler; this gives it threads: one for each worker, two where the executor can compute
-// both lanes at once, and one that delivers results while the workers go on computing.
+// those of Scheduler; this gives it threads: one for each worker, two where the executor can
+// compute both lanes at once, and one that delivers results while the workers go on computing.
 //
 // A worker's thread takes a batch whenever it is free and something waits. So a lone item starts at
 // once, and under load batches form by themselves while the executor is busy; there is no delay to
@@ -50,15 +50,16 @@ class Batcher {
   // Cancel(). On OK `group` is moved from and each item's Done() will be called, possibly before
   // this returns; otherwise `group` is untouched:
   //   OUT_OF_RANGE        more tokens, items or bytes than the queue can ever hold
-  //   RESOURCE_EXHAUSTED  the queue is full, or the work before it would take longer than its
-  //                       deadline allows; RetryDelay() says when that may have changed
+  //   RESOURCE_EXHAUSTED  the queue is full, and RetryDelay() says when there may be room; or the
+  //                       work before it would take longer than its deadline allows, which waiting
+  //                       cannot mend, so there is no RetryDelay()
   //   DEADLINE_EXCEEDED   the deadline has passed, or is too short for the group alone
   //   UNAVAILABLE         the batcher is draining
   absl::StatusOr<GroupId> Schedule(WorkGroup&& group);
 
-  // Ends what still waits of the group with CANCELLED, before returning. What is being computed ends
-  // with CANCELLED, too: as soon as its batch is done, or, if nobody waits for the rest of the batch,
-  // at its next checkpoint. No effect on a group that is done or unknown.
+  // Ends what still waits of the group with CANCELLED, before returning. What is being computed
+  // ends with CANCELLED, too: as soon as its batch is done, or, if nobody waits for the rest of the
+  // batch, at its next checkpoint. No effect on a group that is done or unknown.
   void Cancel(GroupId id);
 
   // Stops admitting, then blocks until everything admitted is done or the clock reaches `deadline`.
@@ -88,8 +89,8 @@ class Batcher {
   void DeliveryLoop();
   // Computes a batch and sees to its endings.
   void RunBatch(const Batch& batch);
-  // Decides where endings are delivered: when this thread has more to compute they are taken over by
-  // the delivery thread, otherwise they are left for DeliverHere().
+  // Decides where endings are delivered: when this thread has more to compute they are taken over
+  // by the delivery thread, otherwise they are left for DeliverHere().
   void Route(std::vector<Ending>& endings, bool busy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DeliverHere(std::vector<Ending> endings);
   // To be called before unlocking after the scheduler has done something. What it returns is for

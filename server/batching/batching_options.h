@@ -28,9 +28,10 @@ struct BatchingOptions {
   // Part of a device's time that the long lane has while both lanes have work. Above 0, below 1.
   double long_lane_share = 0.2;
 
-  // How long a worker of an executor that shares its device looks for short work before it sleeps, if it last was
-  // needed again within that time. To wake a thread, and a core that sleeps, can take a tenth of a
-  // millisecond: more than all else that the server adds to a short batch. 0: it sleeps at once.
+  // How long a worker of an executor that shares its device looks for short work before it sleeps,
+  // if it last was needed again within that time. To wake a thread, and a core that sleeps, can
+  // take a tenth of a millisecond: more than all else that the server adds to a short batch. 0: it
+  // sleeps at once.
   absl::Duration spin_time = absl::Milliseconds(1);
 
   // A group is refused when its predicted time times this does not fit before its deadline. 0: no

@@ -16,8 +16,8 @@ class BatchControl {
   virtual ~BatchControl() = default;
 
   // To be called between chunks of the computation, on the thread that called Executor::Run. May
-  // call Run again before it returns, for a batch that goes first. False: nobody waits for the batch
-  // any more.
+  // call Run again before it returns, for a batch that goes first. False: nobody waits for the
+  // batch any more.
   virtual bool Continue() = 0;
 
   // Whether short work uses the device, too, or waits for it: then a batch is to queue nothing
@@ -48,15 +48,15 @@ class Executor {
   // Time of an item within a large batch; only ratios matter. Above 0. Thread-safe, never blocks.
   virtual double PredictMilliseconds(int64_t tokens) const = 0;
 
-  // Whether Run may be called by two threads at once, for a batch of each lane, the short one having
-  // the device's preference. If not, short batches run in the gaps that Continue() makes.
+  // Whether Run may be called by two threads at once, for a batch of each lane, the short one
+  // having the device's preference. If not, short batches run in the gaps that Continue() makes.
   virtual bool shares_device() const = 0;
 
   // Computes `items` (at least one) as one packed batch, puts each result into its item and returns
   // one status per item, in order. Blocks for the whole computation. RESOURCE_EXHAUSTED: the device
   // had no memory for the item in this batch, and has as much as before; the item is computed again
-  // in a smaller batch. So are all items after an exception or a wrong number of statuses, until the
-  // one that fails is alone. `control` is null for a batch of the short lane. After Continue()
+  // in a smaller batch. So are all items after an exception or a wrong number of statuses, until
+  // the one that fails is alone. `control` is null for a batch of the short lane. After Continue()
   // returned false the statuses do not matter.
   virtual std::vector<absl::Status> Run(absl::Span<WorkItem* const> items,
                                         BatchControl* control) = 0;

@@ -12,10 +12,10 @@
 
 namespace longwave {
 
-// Waiting items of many clients, in the order in which they are to be computed: weighted self-clocked
-// fair queueing (Golestani, INFOCOM 1994), the work being counted in predicted time. While a client
-// has items waiting, it gets its weight's part of the device, however many items others send, and
-// however many others come; time that a client leaves unused is not saved up.
+// Waiting items of many clients, in the order in which they are to be computed: weighted
+// self-clocked fair queueing (Golestani, INFOCOM 1994), the work being counted in predicted time.
+// While a client has items waiting, it gets its weight's part of the device, however many items
+// others send, and however many others come; time that a client leaves unused is not saved up.
 //
 // Within a client, priorities share the client's part in the same way, with weights of 1, 4 and 16,
 // so that no priority starves. An item of low priority is charged four times to its client, so that

@@ -16,10 +16,10 @@ namespace longwave {
 // checkpoints a long batch goes on when it may, and otherwise makes way.
 //
 // It may while nobody has short work. While somebody has, the long lane is owed its share of the
-// device's time (long_lane_share): each short batch earns it some, and the time that long batches go on
-// uses it up. So neither lane starves the other. On a device that computes both lanes at once the
-// chunks of a long batch are long beside what a short one earns it, and what a chunk takes too much
-// becomes a debt. Time that the long lane has for itself costs it nothing.
+// device's time (long_lane_share): each short batch earns it some, and the time that long batches
+// go on uses it up. So neither lane starves the other. On a device that computes both lanes at once
+// the chunks of a long batch are long beside what a short one earns it, and what a chunk takes too
+// much becomes a debt. Time that the long lane has for itself costs it nothing.
 //
 // Members are the workers, of any scheduler, that compute on the device. Thread-safe, never blocks.
 class LaneGate {
@@ -49,7 +49,8 @@ class LaneGate {
   void Leave(int member, absl::Time now);
 
   // Says what a member does from now on. True when batches that make way may go on now, so that
-  // listeners want to know. A time before that of an earlier call counts as that time, here and below.
+  // listeners want to know. A time before that of an earlier call counts as that time, here and
+  // below.
   bool Update(int member, const State& state, absl::Time now);
 
   // A short batch is done that took `compute`. As Update().

@@ -7,9 +7,9 @@
 
 namespace longwave {
 
-// Learns from the batches that were computed how predicted cost turns into time, and how fast tokens
-// are worked off. A batch takes an overhead and a time in proportion to its cost; both are fitted by
-// least squares over the latest batches. Thread-compatible.
+// Learns from the batches that were computed how predicted cost turns into time, and how fast
+// tokens are worked off. A batch takes an overhead and a time in proportion to its cost; both are
+// fitted by least squares over the latest batches. Thread-compatible.
 class LoadMeter {
  public:
   // cost: the sum of what Executor::PredictMilliseconds said of the items.
@@ -38,8 +38,8 @@ class LoadMeter {
   };
   Line Fit() const;
 
-  // Exponentially weighted sums over the batches: of 1, x, y, x^2, x y, tokens; x is the cost, y the
-  // milliseconds.
+  // Exponentially weighted sums over the batches: of 1, x, y, x^2, x y, tokens; x is the cost, y
+  // the milliseconds.
   double weight_ = 0, x_ = 0, y_ = 0, xx_ = 0, xy_ = 0, tokens_ = 0;
   double doubt_ = 1;
 };

@@ -31,8 +31,8 @@ class MemoryBudget {
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
-  // Takes `bytes`, at most total(); the claimant's waiting claim, if it has one, is served. False if
-  // there are not so many: then the claimant waits with this claim, in its old place, until it
+  // Takes `bytes`, at most total(); the claimant's waiting claim, if it has one, is served. False
+  // if there are not so many: then the claimant waits with this claim, in its old place, until it
   // reserves or withdraws.
   bool Reserve(const void* claimant, int64_t bytes);
 

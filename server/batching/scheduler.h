@@ -66,8 +66,8 @@ class Scheduler {
   // Everything must have ended.
   ~Scheduler();
 
-  // Queues a group, all or nothing; on an error `group` is untouched. RESOURCE_EXHAUSTED carries a
-  // RetryDelay(). The errors are those of Batcher::Schedule().
+  // Queues a group, all or nothing; on an error `group` is untouched. The errors are those of
+  // Batcher::Schedule().
   absl::StatusOr<GroupId> Admit(WorkGroup& group, absl::Time now, std::vector<Ending>& endings);
 
   // Ends what waits of a group. What is being computed will end as cancelled.
@@ -102,12 +102,12 @@ class Scheduler {
   // started within it. Never where the device computes both lanes at once.
   bool ShouldYield(BatchId id, absl::Time now) const;
 
-  // Whether a long batch, at a checkpoint, is to add nothing to the device's work until MayResume(),
-  // for short work that others see to.
+  // Whether a long batch, at a checkpoint, is to add nothing to the device's work until
+  // MayResume(), for short work that others see to.
   bool ShouldPause(BatchId id, absl::Time now) const;
 
-  // Whether a long batch that paused is to go on: the gate is open, or nobody waits for it, or it is
-  // to yield.
+  // Whether a long batch that paused is to go on: the gate is open, or nobody waits for it, or it
+  // is to yield.
   bool MayResume(BatchId id, absl::Time now) const;
 
   // Notes that the batch begins or ends to pause.
@@ -176,7 +176,7 @@ class Scheduler {
     absl::Time start;
     absl::Duration paused;               // in gaps
     std::optional<absl::Time> gap_from;  // makes way for a short batch
-    absl::Duration predicted;  // zero when nothing is known yet
+    absl::Duration predicted;            // zero when nothing is known yet
   };
   struct Flags {
     std::array<bool, kLaneCount> lane{};
@@ -243,10 +243,10 @@ class Scheduler {
   std::array<FairQueue, kLaneCount> queues_;
   std::array<std::list<std::vector<Item*>>, kLaneCount> retries_;  // batches that go first
   std::map<BatchId, Running> running_;
-  QueueSize waiting_;  // queues and retries
+  QueueSize waiting_;                                           // queues and retries
   absl::flat_hash_map<uint64_t, QueueSize> waiting_by_client_;  // none is empty
   LoadMeter meter_;
-  double memory_factor_ = 1;  // on estimates, after the device ran out of memory
+  double memory_factor_ = 1;    // on estimates, after the device ran out of memory
   std::vector<Flags> blocked_;  // by worker: memory was short when last asked for
   std::vector<Flags> claims_;   // by worker: waits for memory; each is its own claimant
 

@@ -34,8 +34,8 @@ class WorkItem {
   virtual int64_t bytes() const { return tokens() * static_cast<int64_t>(sizeof(int32_t)); }
 
   // The item is finished: OK when the executor has put a result into it; the executor's error; or
-  //   DEADLINE_EXCEEDED, CANCELLED  nobody waits for the result any more, whether there is one or not
-  //   UNAVAILABLE                   the batcher stopped before the item was computed
+  //   DEADLINE_EXCEEDED, CANCELLED  nobody waits for the result any more, whether there is one or
+  //   not UNAVAILABLE                   the batcher stopped before the item was computed
   //   OUT_OF_RANGE                  the item alone needs more memory than there is
   //   RESOURCE_EXHAUSTED            the item alone was too much for the device's memory
   // Called without any lock of the batcher, on whichever thread ended the item. Must not block and

@@ -40,8 +40,7 @@ ModelMetrics* Metrics::AddModel(const std::string& model, int64_t version,
   return ForName(model, worker_devices);
 }
 
-std::function<void(int64_t)> Metrics::AddMemory(const std::string& device,
-                                                int64_t budget_bytes) {
+std::function<void(int64_t)> Metrics::AddMemory(const std::string& device, int64_t budget_bytes) {
   families_->memory_budget.Add({{"device", device}}).Set(static_cast<double>(budget_bytes));
   prometheus::Gauge* const reserved = &families_->memory_reserved.Add({{"device", device}});
   return [reserved](int64_t bytes) { reserved->Set(static_cast<double>(bytes)); };

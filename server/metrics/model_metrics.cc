@@ -15,9 +15,9 @@ constexpr const char* kDropNames[kDropCount] = {"expired", "cancelled", "memory"
 
 // One counter for each value of a label besides `labels`.
 template <size_t kCount>
-std::array<prometheus::Counter*, kCount> AddByLabel(
-    prometheus::Family<prometheus::Counter>& family, prometheus::Labels labels, const char* label,
-    const char* const (&names)[kCount]) {
+std::array<prometheus::Counter*, kCount> AddByLabel(prometheus::Family<prometheus::Counter>& family,
+                                                    prometheus::Labels labels, const char* label,
+                                                    const char* const (&names)[kCount]) {
   std::array<prometheus::Counter*, kCount> counters{};
   for (size_t i = 0; i < kCount; ++i) {
     labels[label] = names[i];

@@ -13,7 +13,6 @@ constexpr double kMemory = 0.5;
 
 }  // namespace
 
-
 bool RequestGate::TryEnter() {
   absl::MutexLock lock(&mutex_);
   if (closed_) return false;

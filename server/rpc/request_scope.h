@@ -37,8 +37,8 @@ class RequestScope {
   // INVALID_ARGUMENT for metadata that cannot be understood.
   const absl::StatusOr<Caller>& caller() const { return caller_; }
 
-  // A group without items yet, with the deadline and what the caller is entitled to; caller() must be
-  // OK.
+  // A group without items yet, with the deadline and what the caller is entitled to; caller() must
+  // be OK.
   WorkGroup NewGroup() const;
   absl::Duration elapsed() const { return service_.clock->Now() - arrival_; }
 

@@ -61,8 +61,8 @@ class UnaryCall : public grpc::ServerUnaryReactor,
 
   // Everything up to scheduling. On an error nothing has been scheduled.
   absl::Status Admit();
-  // Turns the inputs into items; a bad one, and one whose result is known, gets its outcome at once.
-  // Returns the sum of the good ones' tokens.
+  // Turns the inputs into items; a bad one, and one whose result is known, gets its outcome at
+  // once. Returns the sum of the good ones' tokens.
   int64_t Tokenize(WorkGroup& group);
   // All items are done.
   void Complete();

@@ -221,7 +221,7 @@ TEST(SafetensorsTest, ViewsStayInsideTheFileWhateverByteIsWrong) {
     for (const auto& [name, view] : file->tensors()) bytes += view.bytes.size();
     EXPECT_EQ(bytes, 24);
   }
-  EXPECT_GT(opened, 0);     // a changed value or name is still a file
+  EXPECT_GT(opened, 0);    // a changed value or name is still a file
   EXPECT_LT(opened, 400);  // a changed structure is not
 }
 

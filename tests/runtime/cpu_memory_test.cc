@@ -91,14 +91,14 @@ TEST_P(CpuMemoryTest, TheEstimateBoundsThePeak) {
       << "estimate " << estimate << ", taken " << taken;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Batches, CpuMemoryTest,
-    ::testing::Values(MemoryCase{"many_short", 129, 128, 128}, MemoryCase{"full", 129, 32, 512},
-                      MemoryCase{"one_of_16k", 129, 1, 16384},
-                      MemoryCase{"one_of_64k", 129, 1, 65536},
-                      MemoryCase{"direct_of_4k", 4096, 1, 4096},
-                      MemoryCase{"noise_of_16k", 16384, 1, 16384}),
-    [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Batches, CpuMemoryTest,
+                         ::testing::Values(MemoryCase{"many_short", 129, 128, 128},
+                                           MemoryCase{"full", 129, 32, 512},
+                                           MemoryCase{"one_of_16k", 129, 1, 16384},
+                                           MemoryCase{"one_of_64k", 129, 1, 65536},
+                                           MemoryCase{"direct_of_4k", 4096, 1, 4096},
+                                           MemoryCase{"noise_of_16k", 16384, 1, 16384}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace longwave

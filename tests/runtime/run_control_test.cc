@@ -41,7 +41,8 @@ RunItem Item(const std::vector<int32_t>& ids) {
 // Counts the calls, does something in each, and says no from one of them on.
 class CountingControl final : public RunControl {
  public:
-  explicit CountingControl(int allowed, std::function<void()> meanwhile = [] {})
+  explicit CountingControl(
+      int allowed, std::function<void()> meanwhile = [] {})
       : allowed_(allowed), meanwhile_(std::move(meanwhile)) {}
 
   bool Continue() override {

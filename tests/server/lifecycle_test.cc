@@ -239,8 +239,8 @@ TEST_F(LifecycleTest, APortInUseIsAClearError) {
 }
 
 TEST_F(LifecycleTest, AModelThatDoesNotLoadIsAClearError) {
-  const absl::Status status =
-      CreateStatus([](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+  const absl::Status status = CreateStatus(
+      [](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
         return absl::InvalidArgumentError("model.safetensors: truncated");
       });
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -248,8 +248,8 @@ TEST_F(LifecycleTest, AModelThatDoesNotLoadIsAClearError) {
 }
 
 TEST_F(LifecycleTest, AModelThatCannotRunIsFoundBeforeServing) {
-  const absl::Status status =
-      CreateStatus([](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+  const absl::Status status = CreateStatus(
+      [](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
         auto model = std::make_unique<FakeModel>();
         model->set_fault([](const RunItem&) { return absl::InternalError("no such kernel"); });
         return model;

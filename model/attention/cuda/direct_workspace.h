@@ -19,8 +19,8 @@ inline int32_t Panels(int64_t columns) {
 // Bytes of the operands of one head.
 int64_t OperandBytes(const Problem& problem);
 
-// Whether features may lie so far apart that float32 would lose them as zeros: then the largest of each
-// over the keys is taken off before they are written (DirectOperands::key_maxima).
+// Whether features may lie so far apart that float32 would lose them as zeros: then the largest of
+// each over the keys is taken off before they are written (DirectOperands::key_maxima).
 bool ShiftsFeatures(const Problem& problem);
 
 // The memory behind a DirectArgs: operands, and the list of doubtful rows, empty so far.

@@ -62,7 +62,8 @@ TEST_P(BatcherStressTest, EachItemEndsExactlyOnce) {
     executors.emplace_back(GetParam().shares_device);
     memories.emplace_back(200);
     gates.emplace_back(options, GetParam().shares_device);
-    workers.insert(workers.end(), kWorkersPerDevice, {&executors.back(), &memories.back(), &gates.back()});
+    workers.insert(workers.end(), kWorkersPerDevice,
+                   {&executors.back(), &memories.back(), &gates.back()});
   }
   SummingObserver observer;
   Endings endings;

@@ -222,7 +222,7 @@ TEST_F(BatcherTest, AFullQueueRefusesAndLeavesOwnership) {
   ASSERT_EQ(refused.items.size(), 2u);
   refused.items.pop_back();
   refused.items.push_back(std::make_unique<NamedItem>("c", 20, &endings_));
-  refused.client = 1;  // one client alone may not fill the queue
+  refused.client = 1;                // one client alone may not fill the queue
   MustSchedule(std::move(refused));  // exactly full
   executor_.EndBatch();
   ExpectOk("busy");

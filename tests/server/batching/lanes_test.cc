@@ -1,5 +1,5 @@
-// What a long batch does for short ones, and they for it: in its gaps, or beside it on a device that
-// computes both at once; of its own model and of others.
+// What a long batch does for short ones, and they for it: in its gaps, or beside it on a device
+// that computes both at once; of its own model and of others.
 #include <chrono>
 #include <future>
 

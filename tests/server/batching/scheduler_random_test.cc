@@ -1,6 +1,7 @@
-// Plays random schedules of arrivals, cancellations, deadlines, failures and want of memory on one or
-// two schedulers that share a device's memory, their threads replaced by one that takes random turns.
-// Whatever happens, every admitted item ends exactly once, with a status that its story allows.
+// Plays random schedules of arrivals, cancellations, deadlines, failures and want of memory on one
+// or two schedulers that share a device's memory, their threads replaced by one that takes random
+// turns. Whatever happens, every admitted item ends exactly once, with a status that its story
+// allows.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,8 +29,8 @@ struct Story {
   int64_t tokens = 0;
   absl::Time deadline;
   bool cancelled = false;
-  bool poison = false;      // whatever batch it is in throws
-  absl::Status answer;      // the executor's, while memory suffices
+  bool poison = false;  // whatever batch it is in throws
+  absl::Status answer;  // the executor's, while memory suffices
   bool out_of_memory_alone = false;
   bool threw_alone = false;
   bool answered = false;  // the executor gave `answer`
@@ -40,7 +41,9 @@ class StoryItem final : public WorkItem {
  public:
   explicit StoryItem(Story* story) : story_(story) {}
   int64_t tokens() const override { return story_->tokens; }
-  void Done(const absl::Status&, const ItemTiming&) override { ADD_FAILURE() << "not to be called"; }
+  void Done(const absl::Status&, const ItemTiming&) override {
+    ADD_FAILURE() << "not to be called";
+  }
   Story& story() const { return *story_; }
 
  private:
@@ -87,7 +90,9 @@ class TokenExecutor final : public Executor {
 class Game {
  public:
   explicit Game(uint32_t seed)
-      : random_(seed), executor_(Chance(3)), budget_(Chance(3) ? 0 : Uniform(50, 300), Uniform(0, 4)) {
+      : random_(seed),
+        executor_(Chance(3)),
+        budget_(Chance(3) ? 0 : Uniform(50, 300), Uniform(0, 4)) {
     options_.max_batch_tokens = Uniform(1, 120);
     options_.max_batch_items = Uniform(1, 8);
     options_.max_queue_tokens = Uniform(100, 600);
@@ -129,7 +134,8 @@ class Game {
           if (Chance(2)) CancelOne();
           break;
         default:
-          Step(threads_[static_cast<size_t>(Uniform(0, static_cast<int64_t>(threads_.size()) - 1))]);
+          Step(
+              threads_[static_cast<size_t>(Uniform(0, static_cast<int64_t>(threads_.size()) - 1))]);
       }
       if (::testing::Test::HasFailure()) return;
     }
@@ -246,7 +252,8 @@ class Game {
       if (!scheduler.IsWanted(batch.id, now_)) {
         thread.batches.pop_back();
         FinishOn(scheduler, batch,
-                 std::vector<absl::Status>(batch.items.size(), absl::CancelledError("stopped")), {});
+                 std::vector<absl::Status>(batch.items.size(), absl::CancelledError("stopped")),
+                 {});
       } else if (scheduler.ShouldYield(batch.id, now_)) {
         StartOn(thread, Lanes::kShort, batch.id);
       } else if (scheduler.ShouldPause(batch.id, now_)) {

@@ -67,9 +67,8 @@ TEST(MetricsTest, EverySeriesIsThereBeforeAnythingHappened) {
         "longwave_batch_splits_total{model=\"m\"}", "longwave_yields_total{model=\"m\"}",
         "longwave_refusals_total{model=\"m\",reason=\"queue_full\"}",
         "longwave_dropped_inputs_total{model=\"m\",reason=\"cancelled\"}",
-        "longwave_wasted_inputs_total{model=\"m\"}",
-        "longwave_queue_tokens{model=\"m\"}", "longwave_queue_inputs{model=\"m\"}",
-        "longwave_requests_in_flight"}) {
+        "longwave_wasted_inputs_total{model=\"m\"}", "longwave_queue_tokens{model=\"m\"}",
+        "longwave_queue_inputs{model=\"m\"}", "longwave_requests_in_flight"}) {
     EXPECT_EQ(SeriesValue(scrape, series), 0) << series;
   }
   EXPECT_EQ(SeriesValue(scrape, "longwave_model_info{device=\"cpu\",model=\"m\",version=\"3\"}"),
@@ -84,10 +83,10 @@ TEST(MetricsTest, CountsTheHeadsOfAnAlgorithm) {
   metrics.AddAttentionPlan("m", 3, 512, "structured", 6);
   const std::string scrape = Scrape(metrics);
   for (const auto& [algorithm, heads] : {std::pair{"direct", 6}, std::pair{"structured", 6}}) {
-    EXPECT_EQ(SeriesValue(scrape, absl::StrCat("longwave_model_attention_heads{algorithm=\"",
-                                               algorithm,
-                                               "\",model=\"m\",tokens=\"512\",version=\"3\"}")),
-              heads);
+    EXPECT_EQ(
+        SeriesValue(scrape, absl::StrCat("longwave_model_attention_heads{algorithm=\"", algorithm,
+                                         "\",model=\"m\",tokens=\"512\",version=\"3\"}")),
+        heads);
   }
 }
 
@@ -122,8 +121,10 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_EQ(SeriesValue(scrape, "longwave_queue_tokens{model=\"m\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_tokens_total{model=\"m\"}"), 70);
   EXPECT_EQ(SeriesValue(scrape, "longwave_batch_size_sum{model=\"m\"}"), 2);
-  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"long\",model=\"m\"}"), 1);
-  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"short\",model=\"m\"}"), 0);
+  EXPECT_EQ(SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"long\",model=\"m\"}"),
+            1);
+  EXPECT_EQ(
+      SeriesValue(scrape, "longwave_batches_total{device=\"cpu\",lane=\"short\",model=\"m\"}"), 0);
   EXPECT_EQ(SeriesValue(scrape, "longwave_refusals_total{model=\"m\",reason=\"deadline\"}"), 1);
   EXPECT_EQ(SeriesValue(scrape, "longwave_dropped_inputs_total{model=\"m\",reason=\"expired\"}"),
             1);
@@ -136,8 +137,9 @@ TEST(MetricsTest, EventsMoveTheirSeries) {
   EXPECT_NEAR(SeriesValue(scrape, "longwave_tokenize_duration_seconds_sum{model=\"m\"}"), 20e-6,
               1e-12);
   EXPECT_NEAR(SeriesValue(scrape, "longwave_queue_duration_seconds_sum{model=\"m\"}"), 1e-3, 1e-12);
-  EXPECT_NEAR(SeriesValue(scrape, "longwave_compute_duration_seconds_sum{device=\"cpu\",model=\"m\"}"), 8e-3,
-              1e-12);
+  EXPECT_NEAR(
+      SeriesValue(scrape, "longwave_compute_duration_seconds_sum{device=\"cpu\",model=\"m\"}"),
+      8e-3, 1e-12);
   EXPECT_NEAR(
       SeriesValue(scrape, "longwave_request_duration_seconds_sum{model=\"m\",rpc=\"Encode\"}"),
       9e-3, 1e-12);
@@ -155,9 +157,8 @@ TEST(MetricsTest, BatchesAreCountedByTheDeviceOfTheirWorker) {
   const std::string scrape = Scrape(metrics);
   for (const auto& [device, batches] : {std::pair{"cuda:0", 3}, std::pair{"cuda:1", 1}}) {
     const std::string labels = absl::StrCat("{device=\"", device, "\",model=\"m\"");
-    EXPECT_EQ(SeriesValue(scrape,
-                          absl::StrCat("longwave_batches_total{device=\"", device,
-                                       "\",lane=\"short\",model=\"m\"}")),
+    EXPECT_EQ(SeriesValue(scrape, absl::StrCat("longwave_batches_total{device=\"", device,
+                                               "\",lane=\"short\",model=\"m\"}")),
               batches);
     EXPECT_EQ(
         SeriesValue(scrape, absl::StrCat("longwave_compute_duration_seconds_count", labels, "}")),

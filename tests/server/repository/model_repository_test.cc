@@ -108,11 +108,11 @@ TEST(LoadRepositoryTest, SaysWhichModelDoesNotLoad) {
   testing::TempFolder repository;
   repository.MakeFolder("m/1");
   const absl::Status status =
-      LoadRepository(repository.path(), {"cpu"},
-                     [](const std::string&,
-                        const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
-                       return absl::InvalidArgumentError("config.json: hidden_size is missing");
-                     })
+      LoadRepository(
+          repository.path(), {"cpu"},
+          [](const std::string&, const std::string&) -> absl::StatusOr<std::unique_ptr<Model>> {
+            return absl::InvalidArgumentError("config.json: hidden_size is missing");
+          })
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "model m version 1: config.json: hidden_size is missing");
