@@ -324,14 +324,16 @@ class FftAlgorithm final : public Algorithm {
     const double near =
         grid ? 0 : 2 * n * (kTiles * kFftChunk * (features + values) + 2 * features * values);
     const CostConstants& costs = *shape.costs;
+    const double call_ms = 1e-3 * costs.cuda_fft_us_per_call;
     const double ms =
-        1e-3 * costs.cuda_fft_us_per_call / static_cast<double>(shape.units) +
+        call_ms / static_cast<double>(shape.units) +
         1e-9 * (channels * static_cast<double>(points) *
                     (grid ? costs.cuda_fft_grid_ps_per_point : costs.cuda_fft_ps_per_point) +
                 near * costs.cuda_fft_near_ps_per_flop);
     return {
         ms, shape.tolerance,
-        4 * (grid ? shape.length : points / 2) * TokenFloats(shape.feature_dim, shape.value_dim)};
+        4 * (grid ? shape.length : points / 2) * TokenFloats(shape.feature_dim, shape.value_dim),
+        call_ms};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {
