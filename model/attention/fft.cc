@@ -167,7 +167,8 @@ class Solver {
   // [channels]: the sum of |y|^2 over all points of the doubled transform, in units of |c|^2.
   at::Tensor Convolve(const at::Tensor& x, at::Tensor& energy) const {
     const double weights = convolution_.WeightNorm(head_);
-    const double unit = weights > 0 ? 1 / weights : 0;
+    // Where c lies below float32's range, y is nothing.
+    const double unit = weights >= std::numeric_limits<float>::min() ? 1 / weights : 0;
     const int64_t channels = x.size(0), points = convolution_.points();
     at::Tensor result = at::zeros_like(x);
     at::Tensor squares = at::zeros({channels}, at::kFloat);

@@ -30,6 +30,7 @@ TABLES = {
     "peaks at the edge of the near band": with_spikes(noise(N, 1), [(t, 12.0) for t in (-129, -128, -127, 127, 128, 129, 192)]),
     "spikes": with_spikes(noise(N, 0.5), [(-1099, 15.0), (-700, 9.0), (450, 20.0), (1099, 11.0)]),
     "many spikes": with_spikes(noise(N, 0.5), [(t, 8.0 + t % 5) for t in range(-1090, 1090, 47)]),
+    "decays to below float32": -distances(N).abs() * torch.tensor([[0.63], [0.75]]),
     "noise 3": noise(N, 3),
     "noise 5": noise(N, 5),
 }
