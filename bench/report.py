@@ -9,6 +9,7 @@
   bench/report.py planner_grid     rewrites its part of docs/benchmarks.md; planner_grid_gpu likewise
   bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
   bench/report.py serving_soak     rewrites its part of docs/benchmarks.md
+  bench/report.py checkpoint_gaps  rewrites its part of docs/benchmarks.md
   bench/report.py serving_gpu      rewrites its part of docs/benchmarks.md and docs/images/serving_gpu.svg
 
 Needs matplotlib (pip install matplotlib).
@@ -262,10 +263,12 @@ SCENARIOS = {
     "slow_capacity": "model of 20 us a token, 64 callers",
     "slow_overload": "the same asked for 3x its capacity, deadline 500 ms",
     "real_capacity": "file-type, 512 tokens, 32 callers",
-    "real_half": "file-type, 512 tokens, half of that rate",
-    "real_half_long": "the same beside one caller of 65,536 tokens",
     "real_ragged": "file-type, 64 to 4096 tokens, 32 callers",
+    "real_at_50%": "file-type, 512 tokens, half of the rate of 32 callers",
+    "real_at_50%_long": "the same beside one caller of 65,536 tokens",
     "real_overload": "file-type asked for 3x its capacity, deadline 500 ms",
+    "real_invariant": "`--batch_invariant`: 512 tokens, 32 callers",
+    "real_invariant_ragged": "`--batch_invariant`: 64 to 4096 tokens, 32 callers",
 }
 
 
@@ -281,24 +284,48 @@ def scenario_table(runs: dict, scenarios: dict[str, str]) -> list[str]:
     return lines
 
 
+def invariance_cost(first: dict, prefix: str, equal: str) -> list[str]:
+    """What answers equal to the bit cost, where it was measured."""
+    if f"{prefix}_invariant" not in first:
+        return []
+    kept = {name: first[f"{prefix}_invariant{suffix}"]["tokens_per_s"] / first[name]["tokens_per_s"] for name, suffix in ((equal, ""), (f"{prefix}_ragged", "_ragged"))}
+    return [f"- With `--batch_invariant` {kept[equal]:.0%} of the tokens a second are left at 512 tokens, {kept[f'{prefix}_ragged']:.0%} with ragged lengths."]
+
+
+def not_reached(scenarios: dict[str, str], runs: dict) -> list[str]:
+    missing = [text for name, text in scenarios.items() if name not in runs]
+    return [f"- Not reached in the time that this run had: {'; '.join(missing)}."] if missing else []
+
+
 def serving_table(data: dict) -> str:
     """The scenarios, then what follows from them."""
     runs = data["runs"]
-    lines = scenario_table(runs, SCENARIOS)
-    first = {name: runs[name]["classes"][0] for name in SCENARIOS}
-    memory = runs["null_streams"]["server_memory_bytes"]
+    scenarios = {name: text for name, text in SCENARIOS.items() if name in runs}
+    lines = scenario_table(runs, scenarios)
+    first = {name: runs[name]["classes"][0] for name in scenarios}
     ratio = {name: first[name]["tokens_per_s"] / runs[bare]["tokens_per_s"] for name, bare in (("real_capacity", "runtime_512"), ("real_ragged", "runtime_ragged"))}
+    mean = first["real_ragged"]["tokens_per_s"] / first["real_ragged"]["answered_per_s"]
+    bare_mean = runs["runtime_ragged"]["tokens_per_s"] / runs["runtime_ragged"]["answered_per_s"]
     lines += [
         "",
         f"- The server adds {1e3 * (first['null_1']['answered_ms']['p50'] - first['echo_1']['answered_ms']['p50']):.0f} us to a bare echo of the same message.",
-        f"- Tokens a second against `model/runtime` driven directly: {ratio['real_capacity']:.0%} at 512 tokens, {ratio['real_ragged']:.0%} with ragged lengths.",
-        f"- At three times the capacity {first['slow_overload']['goodput_per_s'] / first['slow_capacity']['answered_per_s']:.0%} of it is answered in time (slow model), "
-        f"{first['real_overload']['goodput_per_s'] / first['real_capacity']['answered_per_s']:.0%} (file-type).",
-        f"- A long request always in flight makes the p99 of short ones {times(first['real_half_long']['answered_ms']['p99'] / first['real_half']['answered_ms']['p99'])} what it is without.",
-        f"- Over {memory['samples']} seconds of 1,000 streams the server's memory stays within {memory['max'] / memory['min'] - 1:.1%}; of every answer, none is wrong, lost or repeated.",
-        "",
-        f"{data['machine']['processor']}, {data['machine']['cores']} cores that load and server share.",
+        f"- Tokens a second against `model/runtime` driven directly: {ratio['real_capacity']:.0%} at 512 tokens, {ratio['real_ragged']:.0%} with ragged lengths "
+        f"(the same {first['real_ragged']['pool']} lengths; {mean:.0f} and {bare_mean:.0f} tokens in the mean).",
     ]
+    if "slow_overload" in first:
+        lines.append(f"- A slow model asked for three times its capacity answers {first['slow_overload']['goodput_per_s'] / first['slow_capacity']['answered_per_s']:.0%} of it in time.")
+    if "real_overload" in first:
+        lines.append(f"- So does file-type {first['real_overload']['goodput_per_s'] / first['real_capacity']['answered_per_s']:.0%}; of what was let in {first['real_overload']['accepted_in_deadline']:.1%} was in time.")
+    if "real_at_50%_long" in first:
+        lines = ["![latency over load, with and without a long request](images/serving.svg)", "", *lines]
+        slower = {q: first["real_at_50%_long"]["answered_ms"][q] / first["real_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
+        lines.append(f"- A long request always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without.")
+    lines += invariance_cost(first, "real", "real_capacity")
+    if "null_streams" in first:
+        memory = runs["null_streams"]["server_memory_bytes"]
+        lines.append(f"- Over {memory['samples']} seconds of 1,000 streams the server's memory stays within {memory['max'] / memory['min'] - 1:.1%}; of every answer, none is wrong, lost or repeated.")
+    lines += not_reached(SCENARIOS, runs)
+    lines += ["", f"{data['machine']['processor']}, {data['machine']['cores']} cores that load and server share. {data.get('note', '')}".rstrip()]
     return "\n".join(lines)
 
 
@@ -323,21 +350,6 @@ def duration(ms: float | None) -> str:
     return f"{1e3 * ms:.0f} us" if ms < 1 else f"{milliseconds(ms)} ms"
 
 
-def serving_plot(data: dict, path: pathlib.Path) -> None:
-    """Latency quantiles of short requests at half of the capacity, with and without a long one beside them."""
-    quantiles = {"p50": 50, "p95": 95, "p99": 99, "p99_9": 99.9}
-    figure, axis = plt.subplots(figsize=(6, 4))
-    for name, label in (("real_half", "alone"), ("real_half_long", "beside a request of 65,536 tokens"), ("real_capacity", "at capacity")):
-        row = data["runs"][name]["classes"][0]["answered_ms"]
-        axis.plot(range(len(quantiles)), [row[q] for q in quantiles], marker="o", label=label)
-    axis.set_xticks(range(len(quantiles)), [f"p{q}" for q in quantiles.values()])
-    axis.set(yscale="log", ylabel="ms", title="512-token requests, file-type, two cores")
-    axis.grid(True, alpha=0.3)
-    axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-
-
 GPU_SCENARIOS = {
     "echo_1": "bare gRPC echo, 1 caller",
     "echo_16": "bare gRPC echo, 16 callers",
@@ -351,6 +363,8 @@ GPU_SCENARIOS = {
     "bert_at_50%": "512 tokens, half of the rate of 64 callers",
     "bert_at_50%_long": "the same beside one caller of 1,048,576 tokens",
     "bert_overload": "512 tokens, 3x the rate of 64 callers, deadline 250 ms",
+    "bert_invariant": "`--batch_invariant`: 512 tokens, 64 callers",
+    "bert_invariant_ragged": "`--batch_invariant`: 64 to 4096 tokens, 32 callers",
 }
 
 
@@ -387,28 +401,34 @@ def serving_gpu_table(data: dict) -> str:
     if "bert_overload" in first:
         over = first["bert_overload"]
         lines.append(f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.")
-    missing = [text for name, text in GPU_SCENARIOS.items() if name not in runs]
-    if missing:
-        lines.append(f"- Not reached in the time that this run had: {'; '.join(missing)}.")
-    lines += ["", f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share."]
+    lines += invariance_cost(first, "bert", "bert_64")
+    lines += not_reached(GPU_SCENARIOS, runs)
+    lines += ["", f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share. {data.get('note', '')}".rstrip()]
     return "\n".join(lines)
 
 
-def serving_gpu_plot(data: dict, path: pathlib.Path) -> None:
+def load_curve(runs: dict, prefix: str, capacity: str, long: str, title: str, lowest_ms: float, path: pathlib.Path) -> None:
     """Latency of short requests over the load, with and without a long one beside them."""
-    runs = data["runs"]
     figure, axis = plt.subplots(figsize=(6, 4))
-    for suffix, label, colour in (("", "alone", "C0"), ("_long", "beside 1,048,576 tokens", "C1")):
-        rows = [run["classes"][0] for name, run in runs.items() if name.startswith("bert_at_") and name.endswith("_long") == bool(suffix)]
+    for suffix, label, colour in (("", "alone", "C0"), ("_long", f"beside {long} tokens", "C1")):
+        rows = [run["classes"][0] for name, run in runs.items() if name.startswith(f"{prefix}_at_") and name.endswith("_long") == bool(suffix)]
         rows.sort(key=lambda row: row["answered_per_s"])
         for quantile, style in (("p50", "-"), ("p99", "--")):
             axis.plot([row["answered_per_s"] for row in rows], [row["answered_ms"][quantile] for row in rows], style, marker="o", color=colour, label=f"{quantile}, {label}")
-    axis.axvline(runs["bert_64"]["classes"][0]["answered_per_s"], color="grey", linewidth=1, label="64 callers that wait")
-    axis.set(yscale="log", ylim=(0.5, None), xlim=(0, None), xlabel="requests/s", ylabel="ms", title="512-token requests, BERT-base shape, one H100")
+    axis.axvline(runs[capacity]["classes"][0]["answered_per_s"], color="grey", linewidth=1, label=f"{runs[capacity]['classes'][0]['concurrency']} callers that wait")
+    axis.set(yscale="log", ylim=(lowest_ms, None), xlim=(0, None), xlabel="requests/s", ylabel="ms", title=title)
     axis.grid(True, alpha=0.3)
     axis.legend()
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def checkpoint_gaps_table(data: dict) -> str:
+    """Longest gap of each algorithm, and as a part of a pass over 512 tokens."""
+    lines = ["| model | algorithm | tokens | longest gap | of a pass over 512 tokens |", "|---|---|---|---|---|"]
+    for row in data["gaps"]:
+        lines.append(f"| {row['model']} | {row['algorithm']} | {row['tokens']:,} | {row['longest_gap_ms']:.1f} ms | {row['gap_per_pass']:.2f} |")
+    return "\n".join(lines)
 
 
 def replace_part(page: pathlib.Path, name: str, text: str) -> None:
@@ -420,7 +440,7 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak", "checkpoint_gaps"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
@@ -435,15 +455,18 @@ def main() -> int:
         replace_part(PAGE, name, grid_table(data))
         return 0
     if name == "serving":
-        serving_plot(data, ROOT / "docs/images" / f"{name}.svg")
+        load_curve(data["runs"], "real", "real_capacity", "65,536", "512-token requests, file-type, two cores", 10, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_table(data))
+        return 0
+    if name == "checkpoint_gaps":
+        replace_part(PAGE, name, checkpoint_gaps_table(data))
         return 0
     if name == "serving_soak":
         replace_part(PAGE, name, soak_text(data))
         return 0
     if name == "serving_gpu":
         if "bert_at_50%_long" in data["runs"]:
-            serving_gpu_plot(data, ROOT / "docs/images" / f"{name}.svg")
+            load_curve(data["runs"], "bert", "bert_64", "1,048,576", "512-token requests, BERT-base shape, one H100", 0.5, ROOT / "docs/images" / f"{name}.svg")
         replace_part(PAGE, name, serving_gpu_table(data))
         return 0
     if name == "attention_gpu":

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attention_cpu import ROOT, cpu_name
 
@@ -42,6 +42,7 @@ class Bench:
     """Starts servers and sends them traffic; the measurements land in `runs`, which `save` gets after every scenario."""
 
     prefix = "real"
+    shares: Sequence[float] = SHARES
     long = "long:length=65536,concurrency=1,pool=1"
 
     def __init__(self, build: pathlib.Path, model: pathlib.Path, scale: float, runs: dict | None = None, save: Callable[[dict], None] = lambda runs: None):
@@ -162,7 +163,7 @@ class Bench:
         if "half" in parts:
             self.load_beside_long(0.5, capacity, seconds=25)
         if "curve" in parts:
-            for share in SHARES:
+            for share in self.shares:
                 self.load_beside_long(share, capacity, seconds=10)
         if "overload" in parts:
             self.load("real_overload", f"over:length=512,rate={3 * capacity:.1f},deadline=500ms", seconds=20)
@@ -179,6 +180,7 @@ def main() -> int:
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "model/pretrained/file-type/1", help="the folder of a version")
     parser.add_argument("--scale", type=float, default=1, help="multiplies every duration; below 1 for a quick look")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity, for the curve")
     parser.add_argument("--add", action="store_true", help="keep what --out holds of other parts")
     parser.add_argument("--soak", action="store_true", help="ten minutes of a thousand streams, and nothing else")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="JSON file for the results, written after every scenario")
@@ -189,6 +191,7 @@ def main() -> int:
         args.out.write_text(json.dumps({"benchmark": "serving_soak" if args.soak else "serving", "machine": machine, "scale": args.scale, "runs": runs}, indent=1) + "\n")
 
     bench = Bench(args.build, args.model, args.scale, kept_runs(args.out, args.add), save)
+    bench.shares = args.shares
     bench.soak() if args.soak else bench.run(args.parts)
     return 0
 
