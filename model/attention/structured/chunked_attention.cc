@@ -13,6 +13,9 @@
 namespace longwave::attention {
 namespace {
 
+// Chunks that a thread scans between two checkpoints, over all of its pieces.
+constexpr int64_t kScanStep = 4096;
+
 // Sequences of more chunks make the features of their keys a second time rather than keep them: 11%
 // more work for half of the memory.
 constexpr int64_t kKeptChunks = 2048;
@@ -174,10 +177,14 @@ class Passes {
     if (far_.states == 0) return;
     const int64_t size = static_cast<int64_t>(shape_.state_size());
     const int64_t pieces = (size + kScanPiece - 1) / kScanPiece;
-    For(threading_, pieces, 1, [&](int64_t begin, int64_t end) {
-      ScanStates(far_.scans, far_.states, chunks_, size, begin * kScanPiece,
-                 std::min(end * kScanPiece, size), State(0, 0));
-    });
+    // A piece goes through all chunks.
+    For(
+        threading_, pieces, 1,
+        [&](int64_t begin, int64_t end) {
+          ScanStates(far_.scans, far_.states, chunks_, size, begin * kScanPiece,
+                     std::min(end * kScanPiece, size), State(0, 0));
+        },
+        std::max<int64_t>(1, kScanStep / chunks_));
   }
 
   // Direct tiles, far states and the division.
