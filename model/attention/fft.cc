@@ -41,10 +41,6 @@ constexpr int64_t kStepBytes = int64_t{2} << 20;
 // Fewer transforms at a time are slow however large they are.
 constexpr int64_t kLeastTransforms = 4;
 
-// How far the largest error of thousands of rows and channels may lie above its estimate: 1.1 times
-// was measured in grids, a fifth in rows of tokens, where what peaks is not transformed.
-constexpr double kLargestOfMany = 2;
-
 int64_t TransformsAtATime(int64_t points) {
   return std::max(kLeastTransforms, kStepBytes / (points * int64_t{sizeof(c10::complex<float>)}));
 }

@@ -56,6 +56,30 @@ def test_tables_in_every_precision(table, causal, dtype):
             assert error(out, expected, v) <= PROMISE[dtype], (algorithm, n)
 
 
+def slopes(left, right):
+    """Heads that decay by powers of the distance, the sides unlike."""
+    t = torch.arange(-4999, 5000, dtype=torch.float64)
+    powers = torch.tensor([[left, right], [right, left]], dtype=torch.float64)
+    return (-torch.where(t < 0, powers[:, :1], powers[:, 1:]) * torch.log1p(t.abs())).float().contiguous()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("left, right", [(1.0, 1.0), (0.3, 2.0)])
+@pytest.mark.parametrize("size, features", [(64, 64), (32, 24)])
+def test_smooth_tables_in_bfloat16_have_a_far_field_of_few_states(left, right, causal, size, features):
+    lengths = [5000, 777, 2222, 641, 3001]
+    bias = RelativeBias(slopes(left, right), "prf", causal, 0, 1e-5)
+    q, k, v, w = problem(sum(lengths), torch.bfloat16, size=size, features=features)
+    offsets = torch.tensor([0, *lengths], device="cuda").cumsum(0).to(torch.int32)
+    run = lambda: prepared_op(q[0], k[0], v[0], w, bias, cu_seqlens=offsets, seqlens=lengths, causal=causal, algorithm="low_rank")
+    out = run()
+    assert torch.equal(out, run())
+    for begin, length in zip(offsets.tolist(), lengths):
+        part = slice(begin, begin + length)
+        alone = [x[:, part] for x in (q, k, v)]
+        assert error(out[None, part], exact(*alone, w, bias, causal=causal), alone[2]) <= PROMISE[torch.bfloat16], length
+
+
 @pytest.mark.parametrize("size, features, value_dim", [(64, 64, 64), (40, 24, 48), (64, 33, 16), (128, 32, 128), (20, 10, 5)])
 def test_head_sizes(size, features, value_dim):
     n = 900

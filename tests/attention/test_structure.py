@@ -212,7 +212,7 @@ def test_the_planner_finds_the_structure(table, algorithm):
 
 
 def test_heads_of_one_table_take_different_algorithms():
-    n = 3000
+    n = 30000 if operators.device == "cuda" else 3000  # long enough that a second call pays
     bias = torch.stack([clipped(n, 50)[0], random(n, 3, 9)[0], clipped(n, 90)[1]]).float().contiguous()
     prepared = RelativeBias(bias, "prf", False, 0, 1e-5)
     groups = json.loads(plan(prepared, [n], 16, 8, operators.device, "float32", 0))["groups"]

@@ -1,3 +1,4 @@
+#include <cfloat>
 #include <cstdint>
 #include <type_traits>
 
@@ -160,7 +161,8 @@ __global__ void __launch_bounds__(kPoints / kThreadPoints * BlockRows(kPoints),
   float2* channel = args.channels + ChannelOffset(args, step, blockIdx.y, 0) + row * kPoints + t;
   const int64_t channel_size = static_cast<int64_t>(args.rows) * kPoints;
   const float weights = args.weight_norms[args.attention.head_begin + unit.head];
-  const float unit_weight = weights > 0 ? 1 / weights : 0;
+  // A denormal norm has no inverse in float32, and nothing to transform that counts.
+  const float unit_weight = weights >= FLT_MIN ? 1 / weights : 0;
 #pragma unroll 1
   for (int f = 0; f < step.channels; ++f, channel += channel_size) {
     float2 v[kThreadPoints];

@@ -5,6 +5,7 @@
 #include "model/attention/cuda/device_types.cuh"
 #include "model/attention/cuda/fft_args.h"
 #include "model/attention/cuda/fft_channels.cuh"
+#include "model/attention/fft_refusal.h"
 
 // What becomes of the sums: rows whose denominator is small beside its error are listed, the others
 // are the output.
@@ -26,7 +27,9 @@ __global__ void __launch_bounds__(kThreads) Judge(const __grid_constant__ FftArg
       1e7F * FLT_MIN * static_cast<float>(length) * static_cast<float>(args.features);
   const float weights =
       args.weight_norms == nullptr ? 1 : args.weight_norms[args.attention.head_begin + head];
-  const float error = size >= tiny ? 2 * sqrtf(denominator.y) * (weights / size) : INFINITY;
+  // Numerators err as much again.
+  const auto quotient = static_cast<float>(2 * kLargestOfMany);
+  const float error = size >= tiny ? quotient * sqrtf(denominator.y) * (weights / size) : INFINITY;
   denominator.y = error;
   if (error <= args.allowed) return;  // NaN is in doubt
   atomicAdd(args.head_doubtful + head, 1);

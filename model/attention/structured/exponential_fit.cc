@@ -4,12 +4,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 namespace longwave::attention {
 namespace {
 
 constexpr int kSamples = 600;
+
+// Rates to choose from, evenly spaced in the logarithm: from low / end to high / begin.
+struct Rates {
+  int count;
+  double low, high;
+};
+// The first ones can keep coarse tolerances only.
+constexpr double kCoarseTolerance = 1e-4;
+constexpr int kCoarseRates = 9;
+constexpr Rates kRates[] = {{6, 0.6, 4},   {7, 0.6, 4},    {8, 0.6, 4},    {9, 0.6, 4},
+                            {10, 0.6, 4},  {11, 0.6, 4},   {12, 0.6, 4},   {13, 0.6, 5},
+                            {15, 0.6, 6},  {16, 0.02, 12}, {20, 0.02, 12}, {24, 0.02, 12},
+                            {28, 0.02, 12}};
 
 // Integers from begin to end, evenly spaced in log t, both ends included.
 std::vector<int64_t> Grid(int64_t begin, int64_t end) {
@@ -86,11 +100,14 @@ std::vector<Exponential> FitExponentials(const std::function<double(int64_t)>& c
     // Sums of decaying exponentials never grow.
     if (i > 0 && value[i] > value[i - 1] * (1.0 + 1e-9)) return {};
   }
-  for (const int rates : {16, 20, 24, 28}) {
+  for (size_t t = tolerance >= kCoarseTolerance ? 0 : kCoarseRates; t < std::size(kRates); ++t) {
+    const Rates& rates = kRates[t];
     std::vector<double> rate = {0.0};
-    const double low = std::log(0.02 / static_cast<double>(end));
-    const double high = std::log(12.0 / static_cast<double>(begin));
-    for (int r = 0; r < rates; ++r) rate.push_back(std::exp(low + (high - low) * r / (rates - 1)));
+    const double low = std::log(rates.low / static_cast<double>(end));
+    const double high = std::log(rates.high / static_cast<double>(begin));
+    for (int r = 0; r < rates.count; ++r) {
+      rate.push_back(std::exp(low + (high - low) * r / (rates.count - 1)));
+    }
     const int64_t columns = static_cast<int64_t>(rate.size());
     at::Tensor a = at::empty({rows, columns}, at::kDouble);
     double* cell = a.data_ptr<double>();

@@ -256,7 +256,7 @@ bool FindSmoothTail(const Side& side, const StructureOptions& options, double fl
   if (first + 16 * kChunk >= range.last) return false;
   const auto weight = [&](int64_t t) { return std::exp(side.bias(t) - reference); };
   const std::vector<Exponential> sum = FitExponentials(
-      weight, first, range.last, options.max_exponentials, 0.5 * options.relative_error);
+      weight, first, range.last, options.max_exponentials, 0.5 * options.smooth_error);
   if (sum.empty()) return false;
   double worst = 0.0;
   for (int64_t t = first; t <= range.last; ++t) {
@@ -266,7 +266,7 @@ bool FindSmoothTail(const Side& side, const StructureOptions& options, double fl
     for (const Exponential& term : sum)
       fit += term.weight * std::exp(-term.rate * static_cast<double>(t));
     worst = std::max(worst, std::abs(fit / std::exp(b - reference) - 1.0));
-    if (worst > options.relative_error) return false;
+    if (worst > options.smooth_error) return false;
   }
   std::vector<FarTerm> terms;
   for (const Exponential& term : sum)
@@ -319,7 +319,7 @@ double LargestFinite(const float* bias, int64_t length) {
   return largest;
 }
 
-// The basis of least rank that keeps the table's smooth terms within the relative error. False:
+// The basis of least rank that keeps the table's smooth terms within their error. False:
 // none does.
 bool FindBasis(const StructureOptions& options, int64_t length, TableStructure& table) {
   std::vector<FarTerm> smooth;
@@ -338,7 +338,7 @@ bool FindBasis(const StructureOptions& options, int64_t length, TableStructure& 
       if (!side.empty()) error = std::max(error, ProjectionError(basis, side, edge));
     }
     const double both = (1.0 + error) * (1.0 + table.relative_error) - 1.0;
-    if (!(both <= options.relative_error)) continue;
+    if (!(both <= options.smooth_error)) continue;
     table.relative_error = both;
     table.basis = std::move(basis);
     return true;

@@ -51,8 +51,9 @@ struct TableStructure {
 };
 
 struct StructureOptions {
-  // Largest relative error of a weight that a term may replace.
+  // Largest relative error of a weight that a term may replace; of a smooth far field's.
   double relative_error = 4e-6;
+  double smooth_error = 4e-6;
 
   // Weights below exp(b_0 - threshold) may be replaced. Up to 64, float32 rounds b to 2e-6: ALiBi
   // stays within relative_error.

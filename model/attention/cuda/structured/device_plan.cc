@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "model/attention/structured/chunk_kernels.h"
-#include "model/attention/structured/prepared_head.h"
 
 namespace longwave::attention::cuda {
 namespace {
@@ -51,21 +50,38 @@ int64_t Reach(const TableStructure& structure) {
 
 float Amplitude(const FarTerm& term) { return static_cast<float>(std::exp(term.log_amplitude)); }
 
-StateGroup ExponentialGroup(const FarTerm& term, int64_t nearest) {
+// Of a term in blocks. Together with the factors of key and row, `enter` is the weight.
+StateGroup ExponentialGroup(const FarTerm& term, const TermFactors& factors) {
   StateGroup group;
-  group.exponential = 1;
+  group.weighted = 1;
   group.rate = static_cast<float>(term.rate);
-  // Together with the decays of key and row this is the weight at the nearest distance.
-  const float enter = static_cast<float>(std::exp(
-      term.log_amplitude - term.rate * static_cast<double>(nearest * kBlock - (kBlock - 1))));
-  if (term.begin == -kOpen) {
-    group.left_nearest = static_cast<int32_t>(nearest);
-    group.left_enter = enter;
-  } else {
-    group.right_nearest = static_cast<int32_t>(nearest);
-    group.right_enter = enter;
-  }
+  (term.left() ? group.left_nearest : group.right_nearest) = static_cast<int32_t>(term.nearest());
+  (term.left() ? group.left_enter : group.right_enter) = static_cast<float>(factors.amplitude);
   return group;
+}
+
+FarTerm InBlocks(FarTerm term, const BlockRange& range) {
+  term.begin = range.begin;
+  term.end = range.end;
+  return term;
+}
+
+FarMix::Side MixSide(const std::vector<FarTerm>& terms, const ChunkBasis& basis) {
+  FarMix::Side side;
+  int r = 0;
+  for (const FarTerm& term : terms) {
+    const TermFactors factors(term, kBlock);
+    side.nearest = static_cast<int32_t>(term.nearest());
+    side.decay[r] = static_cast<float>(std::exp(-term.rate * kBlock));
+    const std::vector<double> in = Project(basis.keys, basis.rank, factors.key);
+    const std::vector<double> out = Project(basis.queries, basis.rank, factors.query);
+    for (int k = 0; k < basis.rank; ++k) {
+      side.in[r][k] = static_cast<float>(factors.amplitude * in[k]);
+      side.out[r][k] = static_cast<float>(out[k]);
+    }
+    ++r;
+  }
+  return side;
 }
 
 template <typename T>
@@ -79,15 +95,33 @@ at::Tensor Upload(const std::vector<T>& values, const at::Device& device) {
 
 }  // namespace
 
-BlockStructure::BlockStructure(const TableStructure& structure) {
+std::vector<FarTerm> SmoothBlockTerms(const TableStructure& structure) {
+  std::vector<FarTerm> terms;
+  for (const FarTerm& term : structure.terms) {
+    const BlockRange range = RangeOf(term);
+    if (term.smooth && range.begin < range.end) terms.push_back(InBlocks(term, range));
+  }
+  return terms;
+}
+
+void BlockStructure::AddGroup(const StateGroup& group, const std::vector<double>& key,
+                              const std::vector<double>& query) {
+  groups.push_back(group);
+  key_factors.insert(key_factors.end(), key.begin(), key.end());
+  query_factors.insert(query_factors.end(), query.begin(), query.end());
+}
+
+BlockStructure::BlockStructure(const TableStructure& structure, const ChunkBasis& basis) {
   std::vector<BlockRange> ranges;
+  std::vector<FarTerm> exponentials;
   StateGroup constants;
   for (const FarTerm& term : structure.terms) {
     const BlockRange range = RangeOf(term);
     ranges.push_back(range);
     if (range.begin >= range.end) continue;  // all of it in direct tiles
+    if (term.smooth && basis.rank > 0) continue;
     if (term.rate != 0) {
-      groups.push_back(ExponentialGroup(term, term.begin == -kOpen ? 1 - range.end : range.begin));
+      exponentials.push_back(InBlocks(term, range));
     } else if (range.end == kOpen) {
       constants.right_nearest = static_cast<int32_t>(range.begin);
       constants.right_enter = Amplitude(term);
@@ -100,7 +134,33 @@ BlockStructure::BlockStructure(const TableStructure& structure) {
     }
   }
   if (constants.left_nearest > 0 || constants.right_nearest > 0 || !windows.empty()) {
-    groups.insert(groups.begin(), constants);
+    const std::vector<double> ones(kBlock, 1.0);
+    AddGroup(constants, ones, ones);
+  }
+  for (const FarTerm& term : exponentials) {
+    const TermFactors factors(term, kBlock);
+    AddGroup(ExponentialGroup(term, factors), factors.key, factors.query);
+  }
+  if (basis.rank > 0) {
+    std::vector<FarTerm> left, right;
+    for (const FarTerm& term : SmoothBlockTerms(structure)) {
+      (term.left() ? left : right).push_back(term);
+    }
+    mix.first = static_cast<int32_t>(groups.size());
+    mix.rank = basis.rank;
+    mix.left = MixSide(left, basis);
+    mix.right = MixSide(right, basis);
+    StateGroup group;
+    group.weighted = group.mixed = 1;
+    group.left_nearest = mix.left.nearest;
+    group.right_nearest = mix.right.nearest;
+    for (int k = 0; k < basis.rank; ++k) {
+      const auto function = [k](const std::vector<double>& functions) {
+        return std::vector<double>(functions.begin() + k * kBlock,
+                                   functions.begin() + (k + 1) * kBlock);
+      };
+      AddGroup(group, function(basis.keys), function(basis.queries));
+    }
   }
 
   const int64_t reach = Reach(structure);
@@ -128,7 +188,7 @@ bool BlockStructure::Neighbours() const {
   return tiles <= kMaxSpan && (tiles == 0 || direct.back() - direct.front() < tiles);
 }
 
-DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
+DevicePlan::DevicePlan(const PositionBias& bias, const std::vector<Head>& heads,
                        const at::Device& device) {
   const BiasTable table = bias.Table();
   const int64_t width = table.values.size(2), edge = width / 2;
@@ -136,19 +196,33 @@ DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
   std::vector<int32_t> offsets;
   std::vector<float> weights;
   std::vector<StateGroup> groups;
-  std::vector<float> decays;
+  std::vector<float> key_factors, query_factors;
   std::vector<StateWindow> windows;
-  for (int64_t head = 0; head < heads; ++head) {
+  std::vector<FarMix> mixes;
+  view_.all_mixed = true;
+  for (int64_t head = 0; head < static_cast<int64_t>(heads.size()); ++head) {
     HeadPlan plan;
     plan.direct_begin = static_cast<int32_t>(offsets.size());
     plan.group_begin = static_cast<int32_t>(groups.size());
     plan.window_begin = static_cast<int32_t>(windows.size());
-    if (const PreparedHead* const prepared = bias.Structure(head, smooth); prepared != nullptr) {
-      const BlockStructure structure(prepared->structure());
+    FarMix mix;
+    if (const TableStructure* const table_structure = heads[head].structure;
+        table_structure != nullptr) {
+      const BlockStructure structure(*table_structure, heads[head].basis);
+      mix = structure.mix;
+      view_.max_rank = std::max(view_.max_rank, mix.rank);
+      for (const FarMix::Side* const side : {&mix.left, &mix.right}) {
+        for (int32_t rate = 0; rate < kMaxRates; ++rate) {
+          if (side->decay[rate] != 0) view_.max_rates = std::max(view_.max_rates, rate + 1);
+        }
+      }
       offsets.insert(offsets.end(), structure.direct.begin(), structure.direct.end());
       if (!structure.direct.empty()) plan.last_offset = structure.direct.back();
       view_.constant &= structure.windows.empty();
-      for (const StateGroup& group : structure.groups) view_.constant &= group.exponential == 0;
+      for (const StateGroup& group : structure.groups) {
+        view_.constant &= group.weighted == 0;
+        view_.all_mixed &= group.mixed != 0;
+      }
       view_.neighbours &= structure.Neighbours();
       groups.insert(groups.end(), structure.groups.begin(), structure.groups.end());
       windows.insert(windows.end(), structure.windows.begin(), structure.windows.end());
@@ -158,16 +232,15 @@ DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
           const int64_t t = offset * kBlock + d;
           const bool forbidden = d == kBlock || (bias.causal() && t > 0);
           weights.push_back(
-              forbidden ? 0
-                        : Weight(b[std::clamp(t, -edge, edge)], prepared->structure().reference));
+              forbidden ? 0 : Weight(b[std::clamp(t, -edge, edge)], table_structure->reference));
         }
       }
-      for (const StateGroup& group : structure.groups) {
-        for (int j = 0; j < kBlock; ++j) {
-          decays.push_back(static_cast<float>(std::exp(-static_cast<double>(group.rate) * j)));
-        }
-      }
+      key_factors.insert(key_factors.end(), structure.key_factors.begin(),
+                         structure.key_factors.end());
+      query_factors.insert(query_factors.end(), structure.query_factors.begin(),
+                           structure.query_factors.end());
     }
+    mixes.push_back(mix);
     plan.direct_end = static_cast<int32_t>(offsets.size());
     plan.group_end = static_cast<int32_t>(groups.size());
     plan.window_end = static_cast<int32_t>(windows.size());
@@ -182,7 +255,9 @@ DevicePlan::DevicePlan(const PositionBias& bias, int64_t heads, bool smooth,
   view_.offsets = static_cast<const int32_t*>(upload(offsets));
   view_.weights = static_cast<const float*>(upload(weights));
   view_.groups = static_cast<const StateGroup*>(upload(groups));
-  view_.decays = static_cast<const float*>(upload(decays));
+  view_.key_factors = static_cast<const float*>(upload(key_factors));
+  view_.query_factors = static_cast<const float*>(upload(query_factors));
+  view_.mixes = static_cast<const FarMix*>(upload(mixes));
   view_.windows = static_cast<const StateWindow*>(upload(windows));
 }
 

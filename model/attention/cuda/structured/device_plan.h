@@ -8,6 +8,7 @@
 
 #include "model/attention/cuda/structured/plan.h"
 #include "model/attention/problem.h"
+#include "model/attention/structured/chunk_basis.h"
 #include "model/attention/structured/table_structure.h"
 
 namespace longwave::attention::cuda {
@@ -17,23 +18,36 @@ namespace longwave::attention::cuda {
 struct BlockStructure {
   std::vector<int32_t> direct;  // block offsets of direct tiles, ascending
   std::vector<StateGroup> groups;
+  std::vector<float> key_factors;    // [groups][kBlock]
+  std::vector<float> query_factors;  // the same
   std::vector<StateWindow> windows;
+  FarMix mix;
 
-  explicit BlockStructure(const TableStructure& structure);
+  // basis: of the smooth terms in blocks, which become the mix; of rank 0: each is a group.
+  explicit BlockStructure(const TableStructure& structure, const ChunkBasis& basis = {});
 
   // Direct tiles of a query block in the middle of n tokens.
   int64_t DirectTiles(int64_t n) const;
 
   // Whether the direct tiles lie side by side, kMaxSpan at most: as the walk of queries needs them.
   bool Neighbours() const;
+
+ private:
+  void AddGroup(const StateGroup& group, const std::vector<double>& key,
+                const std::vector<double>& query);
 };
+
+// The smooth terms, counted in blocks.
+std::vector<FarTerm> SmoothBlockTerms(const TableStructure& structure);
 
 // The block structures of all heads of a table on one device. Immutable.
 class DevicePlan {
  public:
-  // smooth: with the smooth far field of those heads that have one. Heads without a structure have
-  // an empty plan and must not be launched.
-  DevicePlan(const PositionBias& bias, int64_t heads, bool smooth, const at::Device& device);
+  struct Head {
+    const TableStructure* structure = nullptr;  // null: an empty plan, which must not be launched
+    ChunkBasis basis;                           // as BlockStructure has it
+  };
+  DevicePlan(const PositionBias& bias, const std::vector<Head>& heads, const at::Device& device);
 
   const PlanView& view() const { return view_; }
 

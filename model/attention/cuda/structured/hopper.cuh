@@ -5,6 +5,7 @@
 
 #include "model/attention/cuda/direct_hopper.cuh"
 #include "model/attention/cuda/early_launch.cuh"
+#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/tiles.cuh"
 
 // What the kernels for sm_90a share: products of a warpgroup, copies by the tensor memory
@@ -27,6 +28,20 @@ struct TokenMaps {
 // driver has none.
 cudaError_t MapTokens(const TokenView& view, int heads, int64_t tokens, int columns, int rows,
                       CUtensorMap* map);
+
+// Lets a kernel for sm_90a be launched with so much shared memory, and counts the device's
+// multiprocessors. NotSupported where the library was not compiled for the device.
+template <typename... Parameters>
+cudaError_t PrepareHopper(void (*kernel)(Parameters...), int shared_bytes, int* multiprocessors) {
+  static OncePerDevice compiled;  // all of the library is, or nothing
+  if (!compiled.Get([kernel] { return CompiledFor(kernel, 90, 90); })) return cudaErrorNotSupported;
+  cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  if (error != cudaSuccess) return error;
+  int device = 0;
+  if ((error = cudaGetDevice(&device)) != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(multiprocessors, cudaDevAttrMultiProcessorCount, device);
+}
 
 // Thread blocks for every head, so that all multiprocessors have about as much to do. start: what
 // it costs to begin, in blocks of tokens.
@@ -159,35 +174,21 @@ __device__ inline void StoreTiles(void* row, uint32_t a, uint32_t b, uint32_t c,
                : "memory");
 }
 
-// L2 may drop first what is read once, and last what is read again soon.
-__device__ inline uint64_t EvictFirst() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-__device__ inline uint64_t EvictLast() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
 // Copies the rows of a head from `token` on to a tile.
 __device__ inline void LoadTokens(bf16* tile, const CUtensorMap* map, int head, int token,
-                                  hopper::Barrier* barrier, uint64_t policy) {
+                                  hopper::Barrier* barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_"
-      "hint [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(hopper::SharedAddress(tile)),
-      "l"(map), "r"(0), "r"(head), "r"(token), "r"(hopper::SharedAddress(&barrier->word)),
-      "l"(policy)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "
+      "[%1, {%2, %3, %4}], [%5];" ::"r"(hopper::SharedAddress(tile)),
+      "l"(map), "r"(0), "r"(head), "r"(token), "r"(hopper::SharedAddress(&barrier->word))
       : "memory");
 }
 
 // Begins to copy contiguous bytes from shared to device memory, as one group of the thread.
-__device__ inline void StoreBulk(void* to, const void* from, uint32_t bytes, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, %3;" ::"l"(to),
-      "r"(hopper::SharedAddress(from)), "r"(bytes), "l"(policy)
-      : "memory");
+__device__ inline void StoreBulk(void* to, const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(hopper::SharedAddress(from)), "r"(bytes)
+               : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 // Until the thread's bulk copies have read shared memory.
@@ -327,7 +328,7 @@ __device__ inline bool Reaches(const HeadPlan& plan, const StateGroup& group,
   const int b = position.index;
   return (group.left_nearest > 0 && b >= group.left_nearest) ||
          (group.right_nearest > 0 && b + group.right_nearest < position.blocks) ||
-         (!group.exponential && plan.window_end > plan.window_begin);
+         (!group.weighted && plan.window_end > plan.window_begin);
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL

@@ -2,7 +2,6 @@
 // a head: one warp has the tiles of k and v copied to a ring of stages, and each of four
 // warpgroups takes every fourth block: phi(k) by wgmma, over k's own tile, from where it is copied
 // out; then the states, phi(k) transposed as it is read.
-#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -36,7 +35,6 @@ constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 // By one thread.
 __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Walk& walk,
                      Shared& shared) {
-  const uint64_t once = EvictFirst();
   int block = 0;
   const auto take = [&] {
     const int s = block % kStages;
@@ -50,8 +48,8 @@ __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Wa
     const int s = take();
     shared.blocks[s] = {slot, position.rows};
     shared.full[s].ArriveAndExpect(2 * kTileBytes);
-    LoadTokens(shared.stages[s].keys, &maps.k, walk.head, position.first, &shared.full[s], once);
-    LoadTokens(shared.stages[s].values, &maps.v, walk.head, position.first, &shared.full[s], once);
+    LoadTokens(shared.stages[s].keys, &maps.k, walk.head, position.first, &shared.full[s]);
+    LoadTokens(shared.stages[s].values, &maps.v, walk.head, position.first, &shared.full[s]);
   }
   for (int group = 0; group < kGroups; ++group) {
     const int s = take();
@@ -140,18 +138,17 @@ __device__ void State(const Stage& stage, const bf16* ones, bf16* state) {
   }
 }
 
-// phi times the decays of an exponential group.
-__device__ void Decay(const float* decay, bool mirrored, int first, const KeyFeatures& phi,
-                      KeyFeatures& decayed) {
+// phi times the factors of a group.
+__device__ void Weigh(const float* factors, int first, const KeyFeatures& phi,
+                      KeyFeatures& weighted) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int j = first + r * 8 + lane / 4;
-    const float factor = decay[mirrored ? kBlock - 1 - j : j];
+    const float factor = factors[first + r * 8 + lane / 4];
 #pragma unroll
     for (int f = 0; f < kPieces; ++f) {
       const float2 pair = UnpackBf16(phi[f][r]);
-      decayed[f][r] = PackBf16(pair.x * factor, pair.y * factor);
+      weighted[f][r] = PackBf16(pair.x * factor, pair.y * factor);
     }
   }
 }
@@ -162,7 +159,6 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const bool leader = threadIdx.x % 128 == 0;
   const HeadPlan plan = args.plan.heads[walk.head];
-  const uint64_t again = EvictLast();
   const uint64_t high = hopper::Descriptor(hopper::SharedAddress(shared.w_high));
   const uint64_t low = hopper::Descriptor(hopper::SharedAddress(shared.w_low));
   for (int block = group;; block += kGroups) {
@@ -188,20 +184,18 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
     const int64_t place = static_cast<int64_t>(walk.local_head) * args.slots + slot;
     if (leader) {
       StoreBulk(static_cast<bf16*>(args.features_k) + place * kBlock * kMmaSize, stage.keys,
-                kTileBytes, again);
+                kTileBytes);
     }
     for (int g = plan.group_begin; g < plan.group_end; ++g) {
-      const StateGroup& state_group = args.plan.groups[g];
-      if (state_group.exponential) {
+      if (args.plan.groups[g].weighted) {
         if (leader) WaitForReads();
         SyncGroup(group);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int first = half * kGroupRows + warp * 16;
-          KeyFeatures decayed;
-          Decay(args.plan.decays + g * kBlock, state_group.left_nearest > 0, first, phi[half],
-                decayed);
-          WriteFeatures(decayed, first, stage.keys);
+          KeyFeatures weighted;
+          Weigh(args.plan.key_factors + g * kBlock, first, phi[half], weighted);
+          WriteFeatures(weighted, first, stage.keys);
         }
         FenceShared();
         SyncGroup(group);
@@ -260,22 +254,14 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t LaunchHopperKeys(const StructuredArgs& args, cudaStream_t stream) {
-  static OncePerDevice compiled;
-  if (!compiled.Get([] { return CompiledFor(HopperKeys, 90, 90); })) return cudaErrorNotSupported;
+  int multiprocessors = 0;
+  cudaError_t error = PrepareHopper(HopperKeys, kSharedBytes, &multiprocessors);
+  if (error != cudaSuccess) return error;
   const AttentionArgs& base = args.base;
   TokenMaps maps{};
-  cudaError_t error =
-      MapTokens(base.k, args.heads, base.sequences.tokens, base.dim, kBlock, &maps.k);
+  error = MapTokens(base.k, args.heads, base.sequences.tokens, base.dim, kBlock, &maps.k);
   if (error != cudaSuccess) return error;
   error = MapTokens(base.v, args.heads, base.sequences.tokens, base.value_dim, kBlock, &maps.v);
-  if (error != cudaSuccess) return error;
-  error =
-      cudaFuncSetAttribute(HopperKeys, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  if (error != cudaSuccess) return error;
-  int device = 0, multiprocessors = 0;
-  error = cudaGetDevice(&device);
-  if (error != cudaSuccess) return error;
-  error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
   if (error != cudaSuccess) return error;
   const int heads = base.head_end - base.head_begin;
   const unsigned grid = heads * PartsOf(heads, args.slots, multiprocessors, 2);

@@ -5,7 +5,6 @@
 // multiprocessor, so that one's weights hide behind the other's products.
 #include <algorithm>
 
-#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -223,13 +222,10 @@ __device__ void AddFarField(const StructuredArgs& args, const Item& item, int ro
       __syncthreads();
     }
     float factor[2] = {1, 1};
-    if (group.exponential) {
-      const float* const decay = args.plan.decays + g * kBlock;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int i = row + 8 * half;
-        factor[half] = decay[group.left_nearest > 0 ? i : kBlock - 1 - i];
-      }
+    if (group.weighted) {
+      const float* const factors = args.plan.query_factors + g * kBlock + row;
+      factor[0] = factors[0];
+      factor[1] = factors[8];
     }
     AddFar(shared.state, factor, phi, sums, denominators);
   }
@@ -388,19 +384,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 cudaError_t LaunchHopperQueries(const StructuredArgs& args, cudaStream_t stream) {
-  static OncePerDevice compiled;
-  if (!compiled.Get([] { return CompiledFor(HopperQueries, 90, 90); }))
-    return cudaErrorNotSupported;
-  const cudaError_t error = cudaFuncSetAttribute(
-      HopperQueries, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  int multiprocessors = 0;
+  const cudaError_t error = PrepareHopper(HopperQueries, kSharedBytes, &multiprocessors);
   if (error != cudaSuccess) return error;
-  int device = 0, multiprocessors = 0;
-  if (const cudaError_t failed = cudaGetDevice(&device); failed != cudaSuccess) return failed;
-  if (const cudaError_t failed =
-          cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-      failed != cudaSuccess) {
-    return failed;
-  }
   const int heads = args.base.head_end - args.base.head_begin;
   const int parts = std::clamp(2 * multiprocessors / heads, 1, args.slots);
   const unsigned grid = static_cast<unsigned>(heads * parts);

@@ -4,7 +4,6 @@
 // phi(k) and v copied to a ring of stages, each once for all queries that meet it; another one the
 // queries and their sums of states. Three warpgroups take turns at units of 64 queries: one's
 // weights are applied while the others' products run.
-#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/hopper.cuh"
 
 namespace longwave::attention::cuda {
@@ -58,6 +57,7 @@ constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 using hopper::Barrier;
+using hopper::BulkCopy;
 using hopper::Descriptor;
 using hopper::Hold;
 using hopper::SharedAddress;
@@ -91,15 +91,6 @@ struct Course {
   }
 };
 
-__device__ inline void LoadBulk(void* to, const void* from, uint32_t bytes, Barrier* barrier,
-                                uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
-      "[%1], %2, [%3], %4;" ::"r"(SharedAddress(to)),
-      "l"(from), "r"(bytes), "r"(SharedAddress(&barrier->word)), "l"(policy)
-      : "memory");
-}
-
 __device__ const StateGroup& GroupAt(const StructuredArgs& args, const HeadPlan& plan, int g,
                                      const Shared& shared) {
   const int known = g - plan.group_begin;
@@ -109,7 +100,6 @@ __device__ const StateGroup& GroupAt(const StructuredArgs& args, const HeadPlan&
 // By one thread.
 __device__ void FeedTiles(const StructuredArgs& args, const TokenMaps& maps, const Course& course,
                           Shared& shared) {
-  const uint64_t once = EvictFirst();
   const int64_t base = static_cast<int64_t>(course.walk.local_head) * args.slots;
   for (int j = 0; j < course.tiles; ++j) {
     const int s = j % kStages;
@@ -123,17 +113,16 @@ __device__ void FeedTiles(const StructuredArgs& args, const TokenMaps& maps, con
       continue;
     }
     full->ArriveAndExpect(2 * kTileBytes);
-    LoadBulk(shared.stages[s].keys,
+    BulkCopy(shared.stages[s].keys,
              static_cast<const bf16*>(args.features_k) + (base + slot) * kBlock * kMmaSize,
-             kTileBytes, full, once);
-    LoadTokens(shared.stages[s].values, &maps.v, course.walk.head, position.first, full, once);
+             kTileBytes, full);
+    LoadTokens(shared.stages[s].values, &maps.v, course.walk.head, position.first, full);
   }
 }
 
 // By one thread.
 __device__ void FeedQueries(const StructuredArgs& args, const TokenMaps& maps, const Course& course,
                             Shared& shared) {
-  const uint64_t once = EvictFirst();
   const int64_t base = static_cast<int64_t>(course.walk.local_head) * args.slots;
   uint32_t queries = ~0U, states = ~0U;  // bit g: the parity of warpgroup g's buffer
   for (int u = 0; u < course.units; ++u) {
@@ -149,7 +138,7 @@ __device__ void FeedQueries(const StructuredArgs& args, const TokenMaps& maps, c
     }
     full->ArriveAndExpect(kGroupRows * kRowBytes);
     LoadTokens(shared.queries[group], &maps.q, course.walk.head, unit.position.first + unit.first,
-               full, once);
+               full);
     WaitForPredecessors();
     for (int g = course.plan.group_begin; g < course.plan.group_end; ++g) {
       const StateGroup& state_group = GroupAt(args, course.plan, g, shared);
@@ -161,17 +150,16 @@ __device__ void FeedQueries(const StructuredArgs& args, const TokenMaps& maps, c
       const bf16* const from =
           static_cast<const bf16*>(args.sums) +
           ((base + unit.slot) * args.plan.max_groups + g - course.plan.group_begin) * kMmaState;
-      LoadBulk(shared.state[group], from, kStateBytes, state_full, once);
+      BulkCopy(shared.state[group], from, kStateBytes, state_full);
 #pragma unroll 1
       for (int piece = 0; piece < kPieces; ++piece) {
-        LoadBulk(shared.totals[group] + piece * 64, from + kMmaSize * kMmaSize + piece * 8, 16,
-                 state_full, once);
+        BulkCopy(shared.totals[group] + piece * 64, from + kMmaSize * kMmaSize + piece * 8, 16,
+                 state_full);
       }
     }
   }
 }
 
-using Fragments = uint32_t[kMmaSize / 16][4];
 // Products with v, and with ones in the last four: of rows lane / 4 and lane / 4 + 8, twice.
 using Sums = float[kRegisters + 4];
 
@@ -281,13 +269,10 @@ __device__ void Compute(const StructuredArgs& args, const Course& course, bool t
         const StateGroup& state_group = GroupAt(args, course.plan, g, shared);
         if (!Reaches(course.plan, state_group, unit.position)) continue;
         float factor[2] = {1, 1};
-        if (state_group.exponential) {
-          const float* const decay = args.plan.decays + g * kBlock;
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int r = row + 8 * half;
-            factor[half] = decay[state_group.left_nearest > 0 ? r : kBlock - 1 - r];
-          }
+        if (state_group.weighted) {
+          const float* const factors = args.plan.query_factors + g * kBlock + row;
+          factor[0] = factors[0];
+          factor[1] = factors[8];
         }
         shared.state_full[group].Wait(state_parity);
         state_parity ^= 1;
@@ -403,22 +388,14 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t LaunchHopperWalk(const StructuredArgs& args, cudaStream_t stream) {
-  static OncePerDevice compiled;
-  if (!compiled.Get([] { return CompiledFor(HopperWalk, 90, 90); })) return cudaErrorNotSupported;
+  int multiprocessors = 0;
+  cudaError_t error = PrepareHopper(HopperWalk, kSharedBytes, &multiprocessors);
+  if (error != cudaSuccess) return error;
   const AttentionArgs& base = args.base;
   TokenMaps maps{};
-  cudaError_t error =
-      MapTokens(base.q, args.heads, base.sequences.tokens, base.dim, kGroupRows, &maps.q);
+  error = MapTokens(base.q, args.heads, base.sequences.tokens, base.dim, kGroupRows, &maps.q);
   if (error != cudaSuccess) return error;
   error = MapTokens(base.v, args.heads, base.sequences.tokens, base.value_dim, kBlock, &maps.v);
-  if (error != cudaSuccess) return error;
-  error =
-      cudaFuncSetAttribute(HopperWalk, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  if (error != cudaSuccess) return error;
-  int device = 0, multiprocessors = 0;
-  error = cudaGetDevice(&device);
-  if (error != cudaSuccess) return error;
-  error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
   if (error != cudaSuccess) return error;
   const int heads = base.head_end - base.head_begin;
   const unsigned grid = heads * PartsOf(heads, args.slots, multiprocessors, 2);

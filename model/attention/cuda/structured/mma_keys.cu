@@ -36,9 +36,9 @@ __device__ void Features(const AttentionArgs& args, int rows, Shared& shared) {
   }
 }
 
-// sum over the block's keys of decay[j] phi(k_j)^T [v_j | 1]: 16 features and half of the values a
-// warp. decay null: 1.
-__device__ void State(const Shared& shared, const float* decay, bool mirrored, bf16* state) {
+// sum over the block's keys of factor[j] phi(k_j)^T [v_j | 1]: 16 features and half of the values a
+// warp. factor null: 1.
+__device__ void State(const Shared& shared, const float* factor, bf16* state) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int feature = warp / 2 * 16, piece = warp % 2 * (kPieces / 2);
@@ -52,10 +52,9 @@ __device__ void State(const Shared& shared, const float* decay, bool mirrored, b
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       float2 pair = UnpackBf16(phi[r]);
-      if (decay != nullptr) {
+      if (factor != nullptr) {
         const int j = k * 16 + r / 2 * 8 + lane % 4 * 2;
-        phi[r] = mirrored ? PackBf16(pair.x * decay[kBlock - 1 - j], pair.y * decay[kBlock - 2 - j])
-                          : PackBf16(pair.x * decay[j], pair.y * decay[j + 1]);
+        phi[r] = PackBf16(pair.x * factor[j], pair.y * factor[j + 1]);
         pair = UnpackBf16(phi[r]);
       }
       total[r % 2] += pair.x + pair.y;
@@ -117,8 +116,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   }
   for (int g = plan.group_begin; g < plan.group_end; ++g) {
     const StateGroup group = args.plan.groups[g];
-    State(shared, group.exponential ? args.plan.decays + g * kBlock : nullptr,
-          group.left_nearest > 0,
+    State(shared, group.weighted ? args.plan.key_factors + g * kBlock : nullptr,
           static_cast<bf16*>(args.states) +
               (place * args.plan.max_groups + g - plan.group_begin) * kMmaState);
   }

@@ -89,9 +89,8 @@ __device__ void QueryFeatures(const AttentionArgs& args, const Shared& shared, F
   }
 }
 
-// Adds factor[row] phi(q) state for the warp's rows. decay null: factors of 1.
-__device__ void AddFar(const bf16* state, const float* decay, bool mirrored, const Fragments& phi,
-                       Sums& sums) {
+// Adds factor[row] phi(q) state for the warp's rows. factors null: 1.
+__device__ void AddFar(const bf16* state, const float* factors, const Fragments& phi, Sums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   float factor[kWarpTiles][2];
 #pragma unroll
@@ -99,7 +98,7 @@ __device__ void AddFar(const bf16* state, const float* decay, bool mirrored, con
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int i = static_cast<int>(threadIdx.x) / 32 * 32 + m * 16 + half * 8 + lane / 4;
-      factor[m][half] = decay == nullptr ? 1 : decay[mirrored ? i : kBlock - 1 - i];
+      factor[m][half] = factors == nullptr ? 1 : factors[i];
     }
   }
   float totals[kWarpTiles][2] = {};
@@ -271,8 +270,8 @@ __global__ void __launch_bounds__(kThreads, 3)
       WaitForCopies<0>();
       __syncthreads();
     }
-    AddFar(shared.state, states.exponential ? args.plan.decays + group * kBlock : nullptr,
-           states.left_nearest > 0, phi, sums);
+    AddFar(shared.state, states.weighted ? args.plan.query_factors + group * kBlock : nullptr, phi,
+           sums);
   }
   __syncthreads();
   if (steps > 1) LoadStep(block, tiles.begin, 1, shared.stages[1]);

@@ -70,7 +70,11 @@ struct ScanPlace {
     first = (static_cast<int64_t>(local_head) * args.slots + first_slot) * args.plan.max_groups +
             local_group;
     group = args.plan.groups[plan.group_begin + local_group];
-    if (!group.exponential) {
+    if (group.mixed) {
+      blocks = 0;
+      return;
+    }
+    if (!group.weighted) {
       windows.begin = plan.window_begin;
       windows.end = plan.window_end;
     }
@@ -112,9 +116,9 @@ __global__ void __launch_bounds__(kMaxThreads)
   const int per_segment = (blocks + segments - 1) / segments;
   const int begin = min(segment * per_segment, blocks);
   const int end = min(begin + per_segment, blocks);
-  const Sum decay = group.exponential ? exp(static_cast<Sum>(-group.rate) * kBlock) : Sum{1};
+  const Sum decay = group.weighted ? exp(static_cast<Sum>(-group.rate) * kBlock) : Sum{1};
   const auto power = [&](int length) {
-    return group.exponential ? exp(static_cast<Sum>(-group.rate) * kBlock * length) : Sum{1};
+    return group.weighted ? exp(static_cast<Sum>(-group.rate) * kBlock * length) : Sum{1};
   };
   const Sum full = power(per_segment);
   Running<Sum>& total = totals[segment * blockDim.x + threadIdx.x];
@@ -328,9 +332,9 @@ __global__ void __launch_bounds__(kLocalThreads)
   const int begin = min(segment * per_segment, blocks);
   const int end = min(begin + per_segment, blocks);
   const auto load = [&](int b) { return UnpackBf16(states[b * lanes + lane]); };
-  const float decay = group.exponential ? expf(-group.rate * kBlock) : 1.0F;
+  const float decay = group.weighted ? expf(-group.rate * kBlock) : 1.0F;
   const auto power = [&](int length) {
-    return group.exponential ? expf(-group.rate * kBlock * length) : 1.0F;
+    return group.weighted ? expf(-group.rate * kBlock * length) : 1.0F;
   };
   const float full = power(per_segment);
 
@@ -400,6 +404,10 @@ __global__ void __launch_bounds__(kLocalThreads)
 
 cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream_t stream) {
   const int heads = args.base.head_end - args.base.head_begin;
+  if (bf16 && args.plan.max_rank > 0) {
+    const cudaError_t error = LaunchMixedScan(args, stream);
+    if (error != cudaSuccess || args.plan.all_mixed) return error;
+  }
   if (args.plan.max_groups == 0) return cudaSuccess;
   const int blocks = (args.base.sequences.length + kBlock - 1) / kBlock;
   const int64_t pairs = size / 2;

@@ -148,8 +148,7 @@ __global__ void __launch_bounds__(kThreads)
   const int g = plan.group_begin + static_cast<int>(blockIdx.z);
   if (position.rows == 0 || g >= plan.group_end) return;
   const StateGroup group = args.plan.groups[g];
-  const float* const decay = args.plan.decays + g * kBlock;
-  const bool mirrored = group.left_nearest > 0;
+  const float* const factors = args.plan.key_factors + g * kBlock;
   const int64_t place = static_cast<int64_t>(local_head) * args.slots + slot;
   const float* const phi =
       static_cast<const float*>(args.features_k) + place * kBlock * shape.features;
@@ -163,7 +162,7 @@ __global__ void __launch_bounds__(kThreads)
       Multiply(
           position.rows,
           [&](int f, int j) {
-            const float factor = group.exponential ? decay[mirrored ? kBlock - 1 - j : j] : 1.0F;
+            const float factor = group.weighted ? factors[j] : 1.0F;
             return feature + f < shape.features ? factor * phi[j * shape.features + feature + f]
                                                 : 0.0F;
           },
@@ -207,13 +206,10 @@ __global__ void __launch_bounds__(kThreads)
   Sums sums;
   for (int g = plan.group_begin; g < plan.group_end; ++g) {
     const StateGroup group = args.plan.groups[g];
-    const float* const decay = args.plan.decays + g * kBlock;
+    const float* const factors = args.plan.query_factors + g * kBlock;
     const float* const state = static_cast<const float*>(args.sums) +
                                (place * args.plan.max_groups + g - plan.group_begin) * shape.size();
-    const auto factor = [&](int r) {
-      const int i = first + r;
-      return group.exponential ? decay[group.left_nearest > 0 ? i : kBlock - 1 - i] : 1.0F;
-    };
+    const auto factor = [&](int r) { return group.weighted ? factors[first + r] : 1.0F; };
     Multiply(
         shape.features, [&](int r, int f) { return factor(r) * phi_q[r * shape.features + f]; },
         [&](int f, int c) {

@@ -9,11 +9,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/attention/checkpoint.h"
 #include "model/attention/cuda/algorithms.h"
 #include "model/attention/cuda/exact_rows.h"
 #include "model/attention/cuda/problem_args.h"
+#include "model/attention/cuda/structured/coarse_fields.h"
 #include "model/attention/cuda/structured/device_plan.h"
 #include "model/attention/cuda/structured/kernels.h"
 #include "model/attention/device_cache.h"
@@ -72,10 +74,53 @@ bool TakesMma(const Problem& problem) {
          Aligned(problem.v) && Aligned(problem.out);
 }
 
-template <bool kSmooth>
+// Whether the kernels for tensor cores take it, if its tensors lie well.
+bool ForMma(const Shape& shape) {
+  return shape.dtype == at::kBFloat16 &&
+         std::max({shape.dim, shape.feature_dim, shape.value_dim}) <= kMmaSize;
+}
+
+// What a table is cut into: exactly, with a smooth far field, or with a coarse one.
+enum class Cut { kExact, kSmooth, kCoarse };
+
+using Heads = std::vector<DevicePlan::Head>;
+
+// Of a table, for every head; made once for each kind.
+template <Cut kCut>
+struct CutHeads {
+  Heads heads;
+  std::shared_ptr<const CoarseFields> coarse;  // owns what heads point at
+};
+
+template <Cut kCut>
+std::shared_ptr<const CutHeads<kCut>> HeadsOf(const PositionBias& bias) {
+  constexpr int kHost = -1;
+  return bias.device_cache().Get<CutHeads<kCut>>(kHost, [&] {
+    auto cut = std::make_shared<CutHeads<kCut>>();
+    const int64_t heads = bias.Table().values.size(0);
+    if (kCut == Cut::kCoarse) cut->coarse = std::make_shared<const CoarseFields>(bias);
+    for (int64_t head = 0; head < heads; ++head) {
+      DevicePlan::Head& plan = cut->heads.emplace_back();
+      const PreparedHead* const prepared = bias.Structure(head, kCut != Cut::kExact);
+      if (prepared != nullptr) plan.structure = &prepared->structure();
+      const CoarseField* const field = cut->coarse ? cut->coarse->Of(head) : nullptr;
+      if (field != nullptr) plan = {&field->structure, field->basis};
+    }
+    return cut;
+  });
+}
+
+template <Cut kCut>
 struct CachedPlan : DevicePlan {
   using DevicePlan::DevicePlan;
 };
+
+template <Cut kCut>
+std::shared_ptr<const DevicePlan> PlanOf(const PositionBias& bias, const at::Device& device) {
+  const auto cut = HeadsOf<kCut>(bias);
+  return bias.device_cache().Get<CachedPlan<kCut>>(
+      device.index(), [&] { return std::make_shared<CachedPlan<kCut>>(bias, cut->heads, device); });
+}
 
 template <bool kSmooth>
 class BlockAlgorithm final : public Algorithm {
@@ -90,11 +135,10 @@ class BlockAlgorithm final : public Algorithm {
       return "needs normalised tokens and features within exp(+-" +
              std::to_string(static_cast<int>(kMaxExponent)) + ")";
     }
-    const PreparedHead* const head = shape.bias->Structure(shape.head, kSmooth);
-    if (head == nullptr) {
+    if (shape.bias->Structure(shape.head, kSmooth) == nullptr) {
       return kSmooth ? "finds no smooth far field" : "needs a table of distances";
     }
-    const TableStructure& structure = head->structure();
+    const TableStructure& structure = *HeadOf(shape).structure;
     if (structure.HasBoundedDecays()) return "needs decays that reach to the table's end";
     const int64_t chunks = (shape.length + kBlock / 2 - 1) / (kBlock / 2);
     if (structure.DirectTiles(shape.length) >= chunks && chunks > 1) return "finds no structure";
@@ -107,17 +151,18 @@ class BlockAlgorithm final : public Algorithm {
   }
 
   Estimate Predict(const Shape& shape) const override {
-    const TableStructure& structure = shape.bias->Structure(shape.head, kSmooth)->structure();
-    const BlockStructure blocks(structure);
+    const DevicePlan::Head head = HeadOf(shape);
+    const TableStructure& structure = *head.structure;
+    const BlockStructure blocks(structure, head.basis);
     const double m = static_cast<double>(shape.feature_dim), d = static_cast<double>(shape.dim),
                  e = static_cast<double>(shape.value_dim);
     const double groups = static_cast<double>(blocks.groups.size());
     const auto decayed = static_cast<double>(
         std::count_if(blocks.groups.begin(), blocks.groups.end(),
-                      [](const StateGroup& group) { return group.exponential != 0; }));
+                      [](const StateGroup& group) { return group.weighted != 0; }));
     const double tile_flop =
         2 * kBlock * static_cast<double>(blocks.DirectTiles(shape.length)) * (m + e) + 8 * d * m;
-    const bool mma = shape.dtype == at::kBFloat16 && std::max({m, d, e}) <= kMmaSize;
+    const bool mma = ForMma(shape);
     const double n = static_cast<double>(shape.length);
     const CostConstants& costs = *shape.costs;
     const double ps_per_flop = blocks.Neighbours() ? costs.cuda_structured_ps_per_flop
@@ -142,16 +187,17 @@ class BlockAlgorithm final : public Algorithm {
     const at::Device device = problem.q.device();
     const c10::cuda::CUDAGuard guard(device);
     const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
-    const auto plan = problem.bias->device_cache().Get<CachedPlan<kSmooth>>(device.index(), [&] {
-      return std::make_shared<CachedPlan<kSmooth>>(*problem.bias, problem.heads(), kSmooth, device);
-    });
+    const bool mma = TakesMma(problem);
+    const PositionBias& bias = *problem.bias;
+    const auto plan = !kSmooth ? PlanOf<Cut::kExact>(bias, device)
+                      : mma    ? PlanOf<Cut::kCoarse>(bias, device)
+                               : PlanOf<Cut::kSmooth>(bias, device);
 
     StructuredArgs args;
     args.base = MakeArgs(part);
     args.plan = plan->view();
     args.heads = static_cast<int32_t>(problem.heads());
     args.slots = SlotCount(args.base.sequences);
-    const bool mma = TakesMma(problem);
     const StateShape simt = SimtState(args.base.features, args.base.value_dim);
     const int64_t element = mma ? 2 : 4;
     const int64_t state = mma ? kMmaState : simt.size();
@@ -212,6 +258,12 @@ class BlockAlgorithm final : public Algorithm {
   }
 
  private:
+  static DevicePlan::Head HeadOf(const Shape& shape) {
+    if (!kSmooth) return HeadsOf<Cut::kExact>(*shape.bias)->heads[shape.head];
+    return ForMma(shape) ? HeadsOf<Cut::kCoarse>(*shape.bias)->heads[shape.head]
+                         : HeadsOf<Cut::kSmooth>(*shape.bias)->heads[shape.head];
+  }
+
   // Pieces of the workspace begin at multiples of 256 bytes.
   static int64_t Round(int64_t size) { return (size + 255) / 256 * 256; }
 

@@ -161,7 +161,7 @@ struct QueryBlock {
     const int b = position.index;
     return (group.left_nearest > 0 && b >= group.left_nearest) ||
            (group.right_nearest > 0 && b + group.right_nearest < position.blocks) ||
-           (!group.exponential && plan.window_end > plan.window_begin);
+           (!group.weighted && plan.window_end > plan.window_begin);
   }
 
   // Keys of the block `offset` away that exist.
