@@ -164,6 +164,9 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
   for (int block = group;; block += kGroups) {
     const int s = block % kStages;
     Stage& stage = shared.stages[s];
+    // Another group had the stage before, whose copy may arrive later than this group's last one: a
+    // wait tells only a phase from the next, so that the one before has to be over first.
+    if (block >= kStages) shared.full[s].Wait((block / kStages - 1) & 1);
     shared.full[s].Wait(block / kStages & 1);
     const int slot = shared.blocks[s].slot, rows = shared.blocks[s].rows;
     if (slot < 0) break;
