@@ -24,7 +24,8 @@ struct Shared {
   hopper::Barrier full[kStages];
   hopper::Barrier empty[kStages];
   struct {
-    int slot;  // -1: there is no more
+    int block;  // -1 before the first
+    int slot;   // -1: there is no more
     int rows;
   } blocks[kStages];
 };
@@ -46,14 +47,14 @@ __device__ void Load(const StructuredArgs& args, const TokenMaps& maps, const Wa
     const BlockPosition position = Locate(args.base.sequences, slot);
     if (position.rows == 0) continue;
     const int s = take();
-    shared.blocks[s] = {slot, position.rows};
+    shared.blocks[s] = {block - 1, slot, position.rows};
     shared.full[s].ArriveAndExpect(2 * kTileBytes);
     LoadTokens(shared.stages[s].keys, &maps.k, walk.head, position.first, &shared.full[s]);
     LoadTokens(shared.stages[s].values, &maps.v, walk.head, position.first, &shared.full[s]);
   }
   for (int group = 0; group < kGroups; ++group) {
     const int s = take();
-    shared.blocks[s] = {-1, 0};
+    shared.blocks[s] = {block - 1, -1, 0};
     shared.full[s].Arrive();
   }
 }
@@ -164,9 +165,10 @@ __device__ void Compute(const StructuredArgs& args, const Walk& walk, Shared& sh
   for (int block = group;; block += kGroups) {
     const int s = block % kStages;
     Stage& stage = shared.stages[s];
-    // Another group had the stage before, whose copy may arrive later than this group's last one: a
-    // wait tells only a phase from the next, so that the one before has to be over first.
-    if (block >= kStages) shared.full[s].Wait((block / kStages - 1) & 1);
+    // Another warpgroup had the stage before, and what was copied for that may arrive later than
+    // this one's last block. A wait tells a phase only from the next, so that the stage has to be
+    // seen to be this block's first.
+    while (static_cast<volatile int&>(shared.blocks[s].block) != block) __nanosleep(32);
     shared.full[s].Wait(block / kStages & 1);
     const int slot = shared.blocks[s].slot, rows = shared.blocks[s].rows;
     if (slot < 0) break;
@@ -221,6 +223,7 @@ __device__ void Solve(const StructuredArgs& args, const TokenMaps& maps, Shared&
     for (int s = 0; s < kStages; ++s) {
       shared.full[s].Init(1);
       shared.empty[s].Init(128 / 32);
+      shared.blocks[s].block = -1;
     }
     hopper::FenceBarrierInit();
   }
