@@ -211,7 +211,7 @@ std::vector<std::string> PickHeads(std::vector<const Algorithm*> algorithms, int
 }
 
 TEST(PlannerTest, CountsTheCallsThatHeadsAreSplitOver) {
-  const Timed near("near", {1, 1, 4, 1}, 6), far("far", {3, 3, 1, 3}, 6);
+  static const Timed near("near", {1, 1, 4, 1}, 6), far("far", {3, 3, 1, 3}, 6);  // registered
   // One call of near: 7 + 6. Three, for head 2 lies between the others: 4 + 3 * 6.
   EXPECT_THAT(PickHeads({&near, &far}, 4, 1), ElementsAre("near", "near", "near", "near"));
   // For eight sequences: 56 + 6 and 32 + 18.
@@ -219,7 +219,7 @@ TEST(PlannerTest, CountsTheCallsThatHeadsAreSplitOver) {
 }
 
 TEST(PlannerTest, SplitsHeadsThatNoOneAlgorithmServes) {
-  const Timed near("near", {1, 1, -1}, 9), far("far", {3, -1, 1}, 9);
+  static const Timed near("near", {1, 1, -1}, 9), far("far", {3, -1, 1}, 9);  // registered
   EXPECT_THAT(PickHeads({&near, &far}, 3, 1), ElementsAre("near", "near", "far"));
 }
 
