@@ -7,12 +7,12 @@ Contenders, all single precision, batch 1:
   auto, direct, fft, ...   longwave::rpe_attention with that algorithm
 
 Every contender is timed in turn, round after round in random order, so that a drift of the machine's speed hits all alike; a row keeps the median, the
-minimum and the maximum. A contender whose first call takes longer than --limit seconds is timed once and left out at larger n.
-Up to --check tokens the result is also compared with the float64 reference (|error| / max |v|).
+minimum and the maximum. A contender whose first call takes longer than --limit seconds is timed once, and at larger n only for the tables
+of --slow-tables. Up to --check tokens the result is also compared with the float64 reference (|error| / max |v|).
 
 Examples:
   bench/attention_cpu.py --n 512 4096 --out /tmp/quick.json
-  bench/attention_cpu.py --out bench/results/attention_cpu.json && bench/report.py attention_cpu
+  bench/attention_cpu.py --out bench/results/attention_cpu.json && bench/report.py attention_cpu    # 20 minutes
 """
 
 import argparse
@@ -29,6 +29,10 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+APPEND = "replace what was measured again in --out, keep its other rows"
+TABLES = ("clipped", "alibi", "inverse", "logarithmic", "noise")
+
+
 def tables(heads: int, length: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Bias tables [heads, 2 * length - 1] by name, in the operator's layout (ascending in t = j - i)."""
     t = torch.arange(-(length - 1), length)
@@ -38,6 +42,7 @@ def tables(heads: int, length: int, generator: torch.Generator) -> dict[str, tor
         "clipped": clipped[:, t.clamp(-128, 128) + 128],
         "alibi": -slopes[:, None] * t.abs(),
         "inverse": -torch.log1p(t.abs().float()).expand(heads, -1).contiguous(),
+        "logarithmic": -torch.linspace(0.3, 2, heads)[:, None] * torch.log1p(t.abs().float()),
         "noise": 3.0 * torch.randn(heads, 2 * length - 1, generator=generator),
     }
 
@@ -136,15 +141,20 @@ def time_all(contenders, skip, seconds, limit, clock=time.perf_counter, again=0)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, nargs="+", default=[512, 1024, 4096, 16384], help="lengths")
+    parser.add_argument("--n", type=int, nargs="+", default=[512, 1024, 4096, 16384, 65536], help="lengths")
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--dim", type=int, default=64, help="head size d, and the number of features m")
-    parser.add_argument("--tables", nargs="+", default=["clipped", "alibi", "inverse", "noise"])
-    parser.add_argument("--contenders", nargs="+", default=["softmax", "textbook", "auto", "direct", "fft"])
-    parser.add_argument("--append", action="store_true", help="add to the rows that --out already holds")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES))
+    parser.add_argument(
+        "--contenders", nargs="+", default=["softmax", "textbook", "auto", "structured", "low_rank", "direct", "fft"]
+    )
+    parser.add_argument(
+        "--slow-tables", nargs="*", default=["noise"], help="tables for which slow contenders are timed at larger n, too"
+    )
+    parser.add_argument("--append", action="store_true", help=APPEND)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10, help="time per table and length")
-    parser.add_argument("--limit", type=float, default=30, help="a first call slower than this is timed once")
+    parser.add_argument("--limit", type=float, default=5, help="seconds; a first call slower than this is timed once")
     parser.add_argument("--check", type=int, default=1024, help="compare with float64 up to this length")
     parser.add_argument("--library", default=str(ROOT / "build/cpu-release/model/attention/liblongwave_attention.so"))
     parser.add_argument("--out", help="JSON file for the results; default: print them")
@@ -162,7 +172,7 @@ def main() -> int:
                 if table not in args.tables:
                     continue
                 contenders, plan = make_contenders(q, k, v, projection, bias, args.contenders)
-                skip = too_slow.setdefault(table, set())
+                skip = too_slow.setdefault(table, set()) if table not in args.slow_tables else set()
                 times, slow = time_all(contenders, skip, args.seconds, args.limit)
                 skip |= slow
                 exact = None
@@ -186,16 +196,23 @@ def main() -> int:
                             row["error"] = error.max().item()
                     rows.append(row)
                     print(json.dumps(row), file=sys.stderr)
+    if args.append:
+        rows = merged(rows, args.out, ("n", "table", "contender"))
     document = {
         "benchmark": "attention_cpu",
         "machine": {"processor": cpu_name(), "threads": args.threads, "torch": torch.__version__},
         "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": "float32"},
         "rows": rows,
     }
-    if args.append:
-        document["rows"] = json.loads(pathlib.Path(args.out).read_text())["rows"] + rows
     write(document, args.out)
     return 0
+
+
+def merged(rows: list[dict], out: str, key: tuple[str, ...]) -> list[dict]:
+    """The rows of the file `out`, if there is one, without those that `rows` measures again (the same values of `key`), then `rows`."""
+    path, fresh = pathlib.Path(out), {tuple(row[k] for k in key) for row in rows}
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in old if tuple(row[k] for k in key) not in fresh] + rows
 
 
 def write(document: dict, out: str | None) -> None:

@@ -14,14 +14,13 @@ random by[dy] + bx[dx]; noise, random everywhere.
 
 import argparse
 import json
-import pathlib
 import statistics
 import sys
 import time
 
 import torch
 
-from attention_cpu import ROOT, cpu_name, time_all, write
+from attention_cpu import APPEND, ROOT, cpu_name, merged, time_all, write
 
 
 def tables(heads: int, side: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -48,7 +47,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2, help="time per table and grid")
     parser.add_argument("--limit", type=float, default=2)
     parser.add_argument("--check", type=int, default=32, help="compare with float64 up to this side")
-    parser.add_argument("--append", action="store_true", help="replace rows of the same grid, table and contender in --out, keep the others")
+    parser.add_argument("--append", action="store_true", help=APPEND)
     parser.add_argument("--library", default=str(ROOT / "build/cpu-release/model/attention/liblongwave_attention.so"))
     parser.add_argument("--out", help="JSON file for the results; default: print them")
     args = parser.parse_args()
@@ -95,10 +94,8 @@ def main() -> int:
                             row["error"] = error.max().item()
                     rows.append(row)
                     print(json.dumps(row), file=sys.stderr)
-    if args.append and pathlib.Path(args.out).exists():
-        fresh = {(row["side"], row["table"], row["contender"]) for row in rows}
-        old = json.loads(pathlib.Path(args.out).read_text())["rows"]
-        rows = [row for row in old if (row["side"], row["table"], row["contender"]) not in fresh] + rows
+    if args.append:
+        rows = merged(rows, args.out, ("side", "table", "contender"))
     document = {
         "benchmark": "attention_grid",
         "machine": {"processor": cpu_name(), "threads": 1, "torch": torch.__version__},
