@@ -12,21 +12,28 @@
   bench/report.py checkpoint_gaps  rewrites its part of docs/benchmarks.md
   bench/report.py serving_gpu      rewrites its part of docs/benchmarks.md and docs/images/serving_gpu.svg
 
-Needs matplotlib (pip install matplotlib).
+Plots need matplotlib (pip install matplotlib).
 """
 
 import json
 import pathlib
 import sys
 
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 OURS = ("auto", "structured", "low_rank", "direct", "fft")
+# Tables of README's claims about one attention layer, as it heads their columns.
+CLAIMED = {"clipped": "clipped table (as trained)", "alibi": "ALiBi", "inverse": "smooth 1/(1+t)", "noise": "no structure"}
+
+
+def pyplot():
+    """matplotlib's, set to write SVG; loaded here, for tables and claims do without it."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
 
 
 def milliseconds(value: float) -> str:
@@ -51,17 +58,21 @@ def softmax_times(data: dict) -> dict[int, float]:
 
 
 def attention_table(data: dict) -> str:
-    """A Markdown table per bias table: lengths down, contenders across, median ms and the ratio to softmax, which sees no table."""
+    """A Markdown table per bias table: lengths down, contenders that have a time across, median ms and the ratio to softmax, which sees no table."""
     lines, peers = [], softmax_times(data)
     for table in sorted({row["table"] for row in data["rows"]}):
         rows = [row for row in data["rows"] if row["table"] == table]
-        names = list(dict.fromkeys(row["contender"] for row in rows))
+        names = list(dict.fromkeys(row["contender"] for row in rows if "median_ms" in row))
+        heads = names + (["textbook / auto"] if {"textbook", "auto"} <= set(names) else [])
         lines += [f"**{table} table**, median ms (times softmax's; below 1 is faster)", ""]
-        lines += ["| n | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        lines += ["| n | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
         for n in sorted({row["n"] for row in rows}):
             by_name = {row["contender"]: row for row in rows if row["n"] == n}
             base = peers.get(n)
             cells = [cell(by_name.get(name), base if name != "softmax" else None) for name in names]
+            if heads != names:
+                pair = [by_name.get(name, {}).get("median_ms") for name in ("textbook", "auto")]
+                cells.append(times(pair[0] / pair[1]) if all(pair) else "-")
             lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
         lines.append("")
     errors = [row["error"] for row in data["rows"] if row["contender"] != "textbook" and "error" in row]
@@ -89,7 +100,7 @@ def cell(row: dict | None, base: float | None) -> str:
 
 def attention_plot(data: dict, path: pathlib.Path) -> None:
     """Time over n, log-log, one panel per bias table."""
-    names = sorted({row["table"] for row in data["rows"]})
+    names, plt = sorted({row["table"] for row in data["rows"]}), pyplot()
     figure, axes = plt.subplots(1, len(names), figsize=(5.2 * len(names), 4), sharey=True, squeeze=False)
     for axis, table in zip(axes[0], names):
         rows = [row for row in data["rows"] if row["table"] == table and "median_ms" in row]
@@ -115,12 +126,12 @@ def claims(data: dict, accuracy: dict) -> str:
         f"One attention layer on {data['machine']['threads']} CPU cores, {data['shape']['heads']} heads of {data['shape']['head_dim']}: "
         "median ms, and how many times faster than PyTorch's softmax attention (below 1: slower).",
         "",
-        "| tokens | softmax | clipped table (as trained) | ALiBi | smooth 1/(1+t) | no structure |",
-        "|---|---|---|---|---|---|",
+        "| tokens | softmax | " + " | ".join(CLAIMED.values()) + " |",
+        "|---|---|" + "---|" * len(CLAIMED),
     ]
     for n in lengths:
         cells = [milliseconds(peers[n])]
-        for table in ("clipped", "alibi", "inverse", "noise"):
+        for table in CLAIMED:
             ours = rows.get((table, n, "auto"))
             cells.append(f"{milliseconds(ours['median_ms'])} ({times(peers[n] / ours['median_ms'])})" if ours else "-")
         lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
@@ -409,7 +420,7 @@ def serving_gpu_table(data: dict) -> str:
 
 def load_curve(runs: dict, prefix: str, capacity: str, long: str, title: str, lowest_ms: float, path: pathlib.Path) -> None:
     """Latency of short requests over the load, with and without a long one beside them."""
-    figure, axis = plt.subplots(figsize=(6, 4))
+    figure, axis = pyplot().subplots(figsize=(6, 4))
     for suffix, label, colour in (("", "alone", "C0"), ("_long", f"beside {long} tokens", "C1")):
         rows = [run["classes"][0] for name, run in runs.items() if name.startswith(f"{prefix}_at_") and name.endswith("_long") == bool(suffix)]
         rows.sort(key=lambda row: row["answered_per_s"])
