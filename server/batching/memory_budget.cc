@@ -52,9 +52,10 @@ bool MemoryBudget::Withdraw(const void* claimant) {
   return claims_.size() < before;
 }
 
-void MemoryBudget::Release(int64_t bytes) {
+bool MemoryBudget::Release(int64_t bytes) {
   absl::MutexLock lock(&mutex_);
   Add(-bytes);
+  return !claims_.empty();
 }
 
 int64_t MemoryBudget::reserved() const {

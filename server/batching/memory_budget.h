@@ -43,7 +43,8 @@ class MemoryBudget {
   // Gives up a claim; true if there was one. Somebody else may find more available afterwards.
   bool Withdraw(const void* claimant);
 
-  void Release(int64_t bytes);
+  // Gives bytes back; true if somebody waits with a claim, who may find more available now.
+  bool Release(int64_t bytes);
 
   // Told by others when there may be more available, after Release() or Withdraw().
   Listeners& listeners() { return listeners_; }

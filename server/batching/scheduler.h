@@ -117,7 +117,8 @@ class Scheduler {
   // Tells that memory may have become available.
   void OnMemoryChange() { std::fill(blocked_.begin(), blocked_.end(), Flags()); }
 
-  // Whether memory was given back since the last call, so that others want to know.
+  // Whether memory was given back since the last call that somebody may wait for, so that others
+  // want to know.
   bool TakeMemoryReleased() { return std::exchange(memory_released_, false); }
 
   // Whether a gate has been opened since the last call, so that others want to know.

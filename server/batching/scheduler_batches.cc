@@ -159,8 +159,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
   const absl::Duration compute = now - batch.start - batch.paused;
   MemoryBudget& budget = *workers_[w].memory;
   const bool had_all_memory = budget.reserved() == batch.memory;
-  budget.Release(batch.memory);
-  memory_released_ = true;
+  memory_released_ |= budget.Release(batch.memory);
   OnMemoryChange();
   if (batch.within != 0) {
     Running& outer = running_.at(batch.within);

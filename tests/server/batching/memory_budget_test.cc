@@ -13,9 +13,10 @@ TEST(MemoryBudgetTest, GrantsWhatThereIs) {
   EXPECT_FALSE(budget.Reserve(&kB, 50));
   EXPECT_TRUE(budget.Reserve(&kC, 40));
   EXPECT_EQ(budget.reserved(), 100);
-  budget.Release(60);
+  EXPECT_TRUE(budget.Release(60));  // B waits
   EXPECT_TRUE(budget.Reserve(&kB, 50));
   EXPECT_EQ(budget.reserved(), 90);
+  EXPECT_FALSE(budget.Release(50));
 }
 
 TEST(MemoryBudgetTest, TellsHowMuchIsReserved) {

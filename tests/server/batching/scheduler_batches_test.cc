@@ -207,6 +207,25 @@ TEST_F(SchedulerBatchesTest, ACancelledClaimOnMemoryIsInNobodysWay) {
   Finish(first);
 }
 
+TEST_F(SchedulerBatchesTest, MemoryIsNewsOnlyToThoseWhoWaitForIt) {
+  Make(Open(), /*memory=*/3000, /*workers=*/2);
+  Admit({{"first", 1500}});
+  Start(Lanes::kLong, 0);
+  Finish();
+  EXPECT_FALSE(scheduler_->TakeMemoryReleased());
+  Admit({{"second", 1500}});
+  Start(Lanes::kLong, 0);
+  const Batch second = batch_;
+  Admit({{"large", 2900}});
+  EXPECT_THAT(Start(Lanes::kLong, 1), IsEmpty());
+  EXPECT_FALSE(scheduler_->TakeMemoryReleased());
+  Finish(second);
+  EXPECT_TRUE(scheduler_->TakeMemoryReleased());
+  EXPECT_THAT(Start(Lanes::kLong, 1), ElementsAre("large"));
+  Finish();
+  EXPECT_FALSE(scheduler_->TakeMemoryReleased());
+}
+
 // --- Isolation ---
 
 TEST_F(SchedulerBatchesTest, TheItemThatBreaksItsBatchIsFoundAndFailsAlone) {
