@@ -130,6 +130,8 @@ class Bench:
                 self.load("null_16", "many:concurrency=16", seconds=8)
         if "streams" in parts:
             with self.serve(self.programs / "longwave-null-server"):
+                # All streams at once, so that memory has been as large as it needs to be.
+                self.load("null_streams_capacity", "cap:concurrency=1000,rpc=stream", seconds=10)
                 self.load("null_streams", STREAMS, seconds=60, options=("--watch-pid", str(self.pid)))
         if "slow" in parts:
             with self.serve(self.programs / "longwave-null-server", "--us-per-token", "20"):

@@ -72,7 +72,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--seed", options.seed, "Of lengths, ids and arrivals")->capture_default_str();
   app.add_option("--json", json_path, "File for everything that was measured");
-  app.add_option("--watch-pid", watch_pid, "Process whose memory is sampled each second");
+  app.add_option("--watch-pid", watch_pid,
+                 "Process whose memory is sampled each second, once warm-up is over");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -105,7 +106,7 @@ int Main(int argc, char** argv) {
   const bool terminal = isatty(STDERR_FILENO) != 0;
   MemorySeries memory(watch_pid);
   (*driver)->Run([&](absl::Duration elapsed) {
-    memory.Sample();
+    if (elapsed >= options.warmup) memory.Sample();
     if (terminal) std::cerr << "\r\x1b[K" << ProgressLine(**driver, elapsed) << std::flush;
   });
   if (terminal) std::cerr << "\r\x1b[K";
