@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Shows how far the planner's pick is from the fastest algorithm, over a grid of bias tables and lengths.
+"""Shows how far the planner's pick is from the fastest algorithm, over a grid of bias tables and lengths or batches.
 
 For every table and length each algorithm that serves it is timed, forced, in turn, round after round: on the CPU by the clock, on a GPU as a
 CUDA graph by events. `auto` is not timed, as it is the pick plus the planning, except where it
@@ -78,16 +78,16 @@ def best_times(runs: dict, seconds: float, clock) -> dict[str, float]:
     return times
 
 
-def measure(n: int, table: str, bias: torch.Tensor, args: argparse.Namespace, generator: torch.Generator) -> dict:
+def measure(batch: int, n: int, table: str, bias: torch.Tensor, args: argparse.Namespace, generator: torch.Generator) -> dict:
     heads, dim, skip = bias.shape[0], args.dim, args.skip
     dtype = getattr(torch, args.dtype)
-    q, k, v = (torch.randn(1, n, heads, dim, generator=generator).to(args.device, dtype) for _ in range(3))
+    q, k, v = (torch.randn(batch, n, heads, dim, generator=generator).to(args.device, dtype) for _ in range(3))
     projection = torch.randn(dim, dim, generator=generator).to(args.device)
     prepared = torch.classes.longwave.RelativeBias(bias.contiguous(), "prf", False, n, 1e-5)
-    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n], dim, dim, args.device, args.dtype, 0))["groups"]
+    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n] * batch, dim, dim, args.device, args.dtype, 0))["groups"]
     # A group's reason names every algorithm that serves its heads, with its prediction for one of them.
     served = [
-        {name: len(group["heads"]) * float(ms) for name, ms in re.findall(r"(\w+) takes ([0-9.e+-]+) ms", group["reason"])}
+        {name: batch * len(group["heads"]) * float(ms) for name, ms in re.findall(r"(\w+) takes ([0-9.e+-]+) ms", group["reason"])}
         for group in groups
     ]
     predicted = {name: sum(ms[name] for ms in served) for name in served[0] if all(name in ms for ms in served)}
@@ -103,14 +103,21 @@ def measure(n: int, table: str, bias: torch.Tensor, args: argparse.Namespace, ge
     }
     times = best_times(runs, args.seconds, OnGpu() if args.device == "cuda" else on_cpu)
     return {
-        "n": n, "table": table, "pick": pick, "predicted_ms": predicted,
+        "batch": batch, "n": n, "table": table, "pick": pick, "predicted_ms": predicted,
         "measured_ms": times, "ratio": times[pick] / min(times.values()),
     }
 
 
+def batch_of(text: str) -> tuple[int, int]:
+    """n or BATCHxN."""
+    batch, _, n = text.rpartition("x")
+    return int(batch or 1), int(n)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, nargs="+", default=[128, 256, 512, 1024, 4096, 16384], help="lengths")
+    parser.add_argument("--n", type=batch_of, nargs="+", default=[(1, n) for n in (128, 256, 512, 1024, 4096, 16384)],
+                        help="lengths, or batches of sequences of one length: 32x512")  # fmt: skip
     parser.add_argument("--tables", nargs="+", default=["clipped", "t5", "alibi", "inverse", "noise"])
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--dim", type=int, default=64, help="head size, and the number of features")
@@ -130,17 +137,17 @@ def main() -> int:
     generator = torch.Generator().manual_seed(0)
     rows = []
     with torch.inference_mode():
-        for n in args.n:
+        for batch, n in args.n:
             tables = attention_cpu.tables(args.heads, n, generator) | {"t5": t5_buckets(args.heads, n, generator)}
             for table in args.tables:
-                rows.append(measure(n, table, tables[table], args, generator))
+                rows.append(measure(batch, n, table, tables[table], args, generator))
                 print(json.dumps(rows[-1]), file=sys.stderr)
     machine = {"gpu": torch.cuda.get_device_name()} if args.device == "cuda" else {
         "processor": attention_cpu.cpu_name(), "threads": args.threads}  # fmt: skip
     document = {
         "benchmark": "planner_grid",
         "machine": machine | {"torch": torch.__version__} | ({"commit": args.commit} if args.commit else {}),
-        "shape": {"batch": 1, "heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
+        "shape": {"heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
         "rows": rows,
     }
     attention_cpu.write(document, args.out)

@@ -183,12 +183,13 @@ def encoder_table(data: dict) -> str:
 
 
 def grid_table(data: dict) -> str:
-    """Tables of bias down, lengths across: the pick and how many times the fastest algorithm's time it takes."""
-    rows = {(row["table"], row["n"]): row for row in data["rows"]}
-    lengths = sorted({n for _, n in rows})
-    lines = ["| table | " + " | ".join(f"{n:,}" for n in lengths) + " |", "|---|" + "---|" * len(lengths)]
+    """Tables of bias down, lengths and batches across: the pick and how many times the fastest algorithm's time it takes."""
+    rows = {(row["table"], (row.get("batch", 1), row["n"])): row for row in data["rows"]}
+    batches = sorted({batch for _, batch in rows}, key=lambda batch: (batch[0] > 1, batch))
+    names = [f"{n:,}" if batch == 1 else f"{batch} x {n:,}" for batch, n in batches]
+    lines = ["| table | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for table in dict.fromkeys(table for table, _ in rows):
-        cells = [f"{row['pick']} {row['ratio']:.2f}" if (row := rows.get((table, n))) else "-" for n in lengths]
+        cells = [f"{row['pick']} {row['ratio']:.2f}" if (row := rows.get((table, batch))) else "-" for batch in batches]
         lines.append(f"| {table} | " + " | ".join(cells) + " |")
     worst = max(row["ratio"] for row in data["rows"])
     machine, shape = data["machine"], data["shape"]
