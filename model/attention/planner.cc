@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -27,15 +28,16 @@ std::map<at::DeviceType, std::vector<const Algorithm*>>& Registry() {
   return registry;
 }
 
-// The algorithms that serve a head. reason, when not null, receives what speaks for each or
-// against.
-std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std::string* reason) {
+// The algorithms that serve a head. account, when not null, receives what speaks for each or
+// against, each after "; ".
+std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std::string* account) {
   std::vector<Choice> candidates;
-  std::ostringstream others;
+  int64_t least = std::numeric_limits<int64_t>::max();  // bytes needed where they are too many
+  std::ostringstream notes;
   const auto note = [&](const Algorithm& algorithm, const auto&... words) {
-    if (reason == nullptr) return;
-    others << "; " << algorithm.name() << ' ';
-    (others << ... << words);
+    if (account == nullptr) return;
+    notes << "; " << algorithm.name() << ' ';
+    (notes << ... << words);
   };
   for (const Algorithm* algorithm : Algorithms(shape.device)) {
     if (algorithm->name() == "reference") continue;  // for comparison only
@@ -50,16 +52,17 @@ std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std:
     const Estimate estimate = algorithm->Predict(shape);
     if (workspace_bytes > 0 && estimate.workspace_bytes > workspace_bytes) {
       note(*algorithm, "needs ", estimate.workspace_bytes, " bytes");
+      least = std::min(least, estimate.workspace_bytes);
       continue;
     }
     note(*algorithm, "takes ", estimate.milliseconds, " ms and errs by at most ",
          estimate.error_bound);
     candidates.push_back({algorithm, estimate});
   }
-  if (reason != nullptr) {
-    *reason = "fastest of those that serve a head of " + std::to_string(shape.length) + " tokens" +
-              others.str();
-  }
+  TORCH_CHECK_VALUE(workspace_bytes == 0 || !candidates.empty(), "workspace_bytes: found ",
+                    workspace_bytes, ", expected ", least, " or more for head ", shape.head,
+                    " and ", shape.length, " tokens");
+  if (account != nullptr) *account = notes.str();
   return candidates;
 }
 
@@ -74,17 +77,42 @@ Choice Fastest(std::span<const Choice> candidates) {
   return best;
 }
 
+// Why a head takes its choice, where `fastest` is what it would take alone.
+std::string Reason(const Choice& choice, const Choice& fastest, int64_t length,
+                   std::string_view account) {
+  std::ostringstream reason;
+  if (choice.fastest) {
+    reason << "fastest of those that serve a head of " << length << " tokens";
+  } else {
+    reason << "shares the call of other heads, though alone " << fastest.algorithm->name()
+           << " would be faster for a head of " << length << " tokens";
+  }
+  reason << account;
+  return reason.str();
+}
+
+// Milliseconds of one head beside what its call takes however many heads it computes.
+double OwnTime(const Shape& shape, const Estimate& estimate) {
+  return estimate.milliseconds - estimate.call_milliseconds / static_cast<double>(shape.units);
+}
+
+// use(head) for the first one of each call that the heads are split over: neighbours that take one
+// algorithm are computed together.
+template <typename Use>
+void ForEachCall(std::span<const Choice> heads, const Use& use) {
+  const Algorithm* previous = nullptr;
+  for (size_t head = 0; head < heads.size(); ++head) {
+    if (heads[head].algorithm != previous) use(head);
+    previous = heads[head].algorithm;
+  }
+}
+
 // Milliseconds of all heads and sequences of a call, if those are of one length.
 double CallTime(const Shape& shape, std::span<const Choice> heads) {
-  const double units = static_cast<double>(shape.units);
-  const double sequences = units / static_cast<double>(heads.size());
+  const double sequences = static_cast<double>(shape.units) / static_cast<double>(heads.size());
   double time = 0;
-  const Algorithm* previous = nullptr;
-  for (const auto& [algorithm, estimate] : heads) {
-    time += sequences * (estimate.milliseconds - estimate.call_milliseconds / units);
-    if (algorithm != previous) time += estimate.call_milliseconds;
-    previous = algorithm;
-  }
+  for (const Choice& choice : heads) time += sequences * OwnTime(shape, choice.estimate);
+  ForEachCall(heads, [&](size_t head) { time += heads[head].estimate.call_milliseconds; });
   return time;
 }
 
@@ -105,6 +133,49 @@ std::optional<std::vector<Choice>> Without(const Algorithm& algorithm,
     fewer.push_back(Fastest(allowed));
   }
   return fewer;
+}
+
+// What the heads of a call take, and why.
+struct HeadPlan {
+  std::vector<Choice> choices;
+  std::vector<std::string> reasons;
+};
+
+// The groups of heads of sequences of one length, each with the time of one sequence but for what
+// the calls take.
+std::vector<PlanGroup> GroupsOf(const Shape& shape, const HeadPlan& heads) {
+  std::vector<PlanGroup> groups;
+  std::vector<std::vector<int64_t>> moved;  // of each group
+  for (size_t head = 0; head < heads.choices.size(); ++head) {
+    const Choice& choice = heads.choices[head];
+    const auto found = std::find_if(groups.begin(), groups.end(), [&](const PlanGroup& candidate) {
+      return candidate.algorithm == choice.algorithm;
+    });
+    const size_t at = static_cast<size_t>(found - groups.begin());
+    if (found == groups.end()) {
+      groups.push_back({{}, {shape.length}, choice.algorithm, "", 0, 0});
+      moved.emplace_back();
+    }
+    PlanGroup& group = groups[at];
+    group.heads.push_back(static_cast<int64_t>(head));
+    group.error_bound = std::max(group.error_bound, choice.estimate.error_bound);
+    group.predicted_ms += OwnTime(shape, choice.estimate);
+    // An algorithm is chosen only where it is the fastest of some head: its reason stands for all.
+    if (!choice.fastest) {
+      moved[at].push_back(static_cast<int64_t>(head));
+    } else if (group.reason.empty()) {
+      group.reason = heads.reasons[head];
+    }
+  }
+  for (size_t at = 0; at < groups.size(); ++at) {
+    if (moved[at].empty()) continue;
+    std::ostringstream note;
+    note << "; heads ";
+    WriteList(note, moved[at]);
+    note << " share its call, though each has a faster one alone";
+    groups[at].reason += note.str();
+  }
+  return groups;
 }
 
 }  // namespace
@@ -129,63 +200,60 @@ const Algorithm& FindAlgorithm(at::DeviceType device, std::string_view name) {
 }
 
 Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason) {
-  return Fastest(Candidates(shape, workspace_bytes, reason));
+  std::string account;
+  const Choice choice =
+      Fastest(Candidates(shape, workspace_bytes, reason == nullptr ? nullptr : &account));
+  if (reason != nullptr) *reason = Reason(choice, choice, shape.length, account);
+  return choice;
 }
 
 std::vector<Choice> ChooseHeads(Shape shape, int64_t heads, int64_t workspace_bytes,
                                 std::vector<std::string>* reasons) {
   std::vector<std::vector<Choice>> candidates;  // of every head
-  std::vector<Choice> chosen;
+  std::vector<std::string> accounts(heads);
+  std::vector<Choice> fastest;
   for (shape.head = 0; shape.head < heads; ++shape.head) {
-    std::string reason;
     candidates.push_back(
-        Candidates(shape, workspace_bytes, reasons == nullptr ? nullptr : &reason));
-    chosen.push_back(Fastest(candidates.back()));
-    if (reasons != nullptr) reasons->push_back(std::move(reason));
+        Candidates(shape, workspace_bytes, reasons == nullptr ? nullptr : &accounts[shape.head]));
+    fastest.push_back(Fastest(candidates.back()));
   }
   // Does without one algorithm after the other, as long as that is faster.
+  std::vector<Choice> chosen = fastest;
   for (double time = CallTime(shape, chosen);;) {
     std::vector<Choice> best;
     for (const Algorithm* algorithm : Algorithms(shape.device)) {
       std::optional<std::vector<Choice>> fewer = Without(*algorithm, chosen, candidates);
-      if (!fewer.has_value() || CallTime(shape, *fewer) >= time) continue;
-      time = CallTime(shape, *fewer);
+      if (!fewer.has_value()) continue;
+      const double without = CallTime(shape, *fewer);
+      if (without >= time) continue;
+      time = without;
       best = *std::move(fewer);
     }
-    if (best.empty()) return chosen;
-    for (int64_t head = 0; head < heads && reasons != nullptr; ++head) {
-      if (best[head].algorithm != chosen[head].algorithm) {
-        (*reasons)[head] += "; shares the call of other heads";
-      }
-    }
+    if (best.empty()) break;
     chosen = std::move(best);
   }
+  for (int64_t head = 0; head < heads; ++head) {
+    chosen[head].fastest = chosen[head].algorithm == fastest[head].algorithm;
+    if (reasons == nullptr) continue;
+    reasons->push_back(Reason(chosen[head], fastest[head], shape.length, accounts[head]));
+  }
+  return chosen;
 }
 
 std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> lengths,
                             int64_t workspace_bytes) {
+  std::map<int64_t, HeadPlan> by_length;
   std::vector<PlanGroup> plan;
   for (const int64_t length : lengths) {
     if (length == 0) continue;
     base.length = length;
-    base.transform_size = base.bias->TransformSize(length);
-    std::vector<PlanGroup> of_length;
-    std::vector<std::string> reasons;
-    const std::vector<Choice> choices = ChooseHeads(base, heads, workspace_bytes, &reasons);
-    for (int64_t head = 0; head < heads; ++head) {
-      const Choice& choice = choices[head];
-      auto group = std::find_if(
-          of_length.begin(), of_length.end(),
-          [&](const PlanGroup& candidate) { return candidate.algorithm == choice.algorithm; });
-      if (group == of_length.end()) {
-        group = of_length.insert(of_length.end(),
-                                 {{}, {length}, choice.algorithm, std::move(reasons[head]), 0, 0});
-      }
-      group->heads.push_back(head);
-      group->error_bound = std::max(group->error_bound, choice.estimate.error_bound);
-      group->predicted_ms += choice.estimate.milliseconds;
+    const auto [entry, inserted] = by_length.try_emplace(length);
+    HeadPlan& of_length = entry->second;
+    if (inserted) {
+      base.transform_size = base.bias->TransformSize(length);
+      of_length.choices = ChooseHeads(base, heads, workspace_bytes, &of_length.reasons);
     }
-    for (PlanGroup& group : of_length) {
+    for (PlanGroup& group : GroupsOf(base, of_length)) {
       const auto same = std::find_if(plan.begin(), plan.end(), [&](const PlanGroup& candidate) {
         return candidate.algorithm == group.algorithm && candidate.heads == group.heads;
       });
@@ -197,6 +265,24 @@ std::vector<PlanGroup> Plan(Shape base, int64_t heads, std::span<const int64_t> 
       same->error_bound = std::max(same->error_bound, group.error_bound);
       same->predicted_ms += group.predicted_ms;
     }
+  }
+  // Lengths next to each other whose heads take the same algorithms share their calls.
+  const HeadPlan* previous = nullptr;
+  for (const auto& [length, of_length] : by_length) {
+    const auto same = [](const Choice& a, const Choice& b) { return a.algorithm == b.algorithm; };
+    const std::vector<Choice>& choices = of_length.choices;
+    if (previous != nullptr && std::ranges::equal(previous->choices, choices, same)) continue;
+    previous = &of_length;
+    ForEachCall(choices, [&, length = length](size_t head) {
+      const auto group = std::find_if(plan.begin(), plan.end(), [&](const PlanGroup& candidate) {
+        const auto has = [](const std::vector<int64_t>& list, int64_t value) {
+          return std::find(list.begin(), list.end(), value) != list.end();
+        };
+        return candidate.algorithm == choices[head].algorithm &&
+               has(candidate.heads, static_cast<int64_t>(head)) && has(candidate.lengths, length);
+      });
+      group->predicted_ms += choices[head].estimate.call_milliseconds;
+    });
   }
   return plan;
 }

@@ -29,16 +29,18 @@ struct PlanGroup {
   const Algorithm* algorithm = nullptr;
   std::string reason;
   double error_bound = 0;   // of the output as a share of max|v|
-  double predicted_ms = 0;  // all heads and lengths
+  double predicted_ms = 0;  // all heads and lengths, and the calls that they are split over
 };
 
 struct Choice {
   const Algorithm* algorithm = nullptr;
   Estimate estimate;
+  bool fastest = true;  // of those that serve the head; else it shares the call of other heads
 };
 
 // The fastest algorithm by prediction that keeps the tolerance and takes at most workspace_bytes
-// (0: no limit). reason, when not null, receives why, for people.
+// (0: no limit). Throws c10::Error where each takes more. reason, when not null, receives why, for
+// people.
 Choice Choose(const Shape& shape, int64_t workspace_bytes, std::string* reason = nullptr);
 
 // The same for every head of a call, shape.head aside. Neighbouring heads of one algorithm are one

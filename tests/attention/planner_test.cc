@@ -22,7 +22,9 @@ namespace longwave::attention {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 // A processor of round numbers, so that no calibration changes what is tested here.
 constexpr CostConstants kCosts = {
@@ -173,16 +175,19 @@ TEST(PlannerTest, GroupsHeadsAndSaysWhy) {
   EXPECT_THAT(plan[1].reason, HasSubstr("fft takes"));
 }
 
-// Takes so long for each head, beside what a call takes.
+// Takes so long for each head, beside what a call takes; cannot compute shorter sequences.
 class Timed final : public Algorithm {
  public:
-  Timed(std::string name, std::vector<double> heads_ms, double call_ms)
-      : name_(std::move(name)), heads_ms_(std::move(heads_ms)), call_ms_(call_ms) {}
+  Timed(std::string name, std::vector<double> heads_ms, double call_ms, int64_t min_length = 0)
+      : name_(std::move(name)),
+        heads_ms_(std::move(heads_ms)),
+        call_ms_(call_ms),
+        min_length_(min_length) {}
 
   std::string_view name() const override { return name_; }
   bool Serves(FeatureMap) const override { return true; }
   std::optional<std::string> WhyNot(const Shape& shape) const override {
-    if (heads_ms_[shape.head] < 0) return "cannot";
+    if (heads_ms_[shape.head] < 0 || shape.length < min_length_) return "cannot";
     return std::nullopt;
   }
   Estimate Predict(const Shape& shape) const override {
@@ -194,15 +199,22 @@ class Timed final : public Algorithm {
   const std::string name_;
   const std::vector<double> heads_ms_;
   const double call_ms_;
+  const int64_t min_length_;
 };
 
-std::vector<std::string> PickHeads(std::vector<const Algorithm*> algorithms, int64_t heads,
-                                   int64_t sequences) {
+// A shape of a device that has these algorithms only.
+Shape ShapeOn(std::vector<const Algorithm*> algorithms, int64_t heads, int64_t sequences) {
   constexpr at::DeviceType kDevice = at::kHIP;  // of which there is none here
   RegisterAlgorithms(kDevice, std::move(algorithms));
   Shape shape;
   shape.device = kDevice;
   shape.units = heads * sequences;
+  return shape;
+}
+
+std::vector<std::string> PickHeads(std::vector<const Algorithm*> algorithms, int64_t heads,
+                                   int64_t sequences) {
+  const Shape shape = ShapeOn(std::move(algorithms), heads, sequences);
   std::vector<std::string> names;
   for (const Choice& choice : ChooseHeads(shape, heads, 0)) {
     names.emplace_back(choice.algorithm->name());
@@ -221,6 +233,73 @@ TEST(PlannerTest, CountsTheCallsThatHeadsAreSplitOver) {
 TEST(PlannerTest, SplitsHeadsThatNoOneAlgorithmServes) {
   static const Timed near("near", {1, 1, -1}, 9), far("far", {3, -1, 1}, 9);  // registered
   EXPECT_THAT(PickHeads({&near, &far}, 3, 1), ElementsAre("near", "near", "far"));
+}
+
+// The plan of sequences for such algorithms.
+std::vector<PlanGroup> PlanHeads(std::vector<const Algorithm*> algorithms, int64_t heads,
+                                 const std::vector<int64_t>& lengths) {
+  Shape shape = ShapeOn(std::move(algorithms), heads, static_cast<int64_t>(lengths.size()));
+  const RelativeBias table(Noise(1).unsqueeze(0));
+  const SequenceBias bias(table);
+  shape.bias = &bias;
+  return Plan(shape, heads, lengths, 0);
+}
+
+double PredictedMs(const std::vector<PlanGroup>& plan) {
+  double sum = 0;
+  for (const PlanGroup& group : plan) sum += group.predicted_ms;
+  return sum;
+}
+
+TEST(PlannerTest, PredictsTheCallsThatHeadsAreSplitOver) {
+  static const Timed near("near", {1, 1, 4, 1}, 6), far("far", {3, 3, 1, 3}, 6);  // registered
+  // As in CountsTheCallsThatHeadsAreSplitOver; near's heads are two calls.
+  EXPECT_NEAR(PredictedMs(PlanHeads({&near, &far}, 4, {5})), 7 + 6, 1e-9);
+  const std::vector<PlanGroup> plan = PlanHeads({&near, &far}, 4, std::vector<int64_t>(8, 5));
+  ASSERT_EQ(plan.size(), 2);
+  EXPECT_NEAR(plan[0].predicted_ms, 8 * 3 + 2 * 6, 1e-9);
+  EXPECT_NEAR(plan[1].predicted_ms, 8 * 1 + 6, 1e-9);
+}
+
+TEST(PlannerTest, PredictsOneCallForLengthsOfOneAssignment) {
+  // far serves short sequences, near only those of 100 tokens or more.
+  static const Timed near("near", {1, 1}, 6, /*min_length=*/100), far("far", {3, 3}, 5);
+  const std::vector<PlanGroup> plan = PlanHeads({&near, &far}, 2, {200, 10, 300, 20, 20});
+  ASSERT_EQ(plan.size(), 2);
+  EXPECT_THAT(plan[0].lengths, ElementsAre(200, 300));
+  EXPECT_NEAR(plan[0].predicted_ms, 2 * 2 * 1 + 6, 1e-9);
+  EXPECT_THAT(plan[1].lengths, ElementsAre(10, 20, 20));
+  EXPECT_NEAR(plan[1].predicted_ms, 3 * 2 * 3 + 5, 1e-9);
+}
+
+TEST(PlannerTest, SaysWhichHeadsShareACallAndWhy) {
+  static const Timed near("near", {4, 1, 1, 4}, 6), far("far", {1, 2, 2, 1}, 6);  // registered
+  const std::vector<PlanGroup> plan = PlanHeads({&near, &far}, 4, {5});
+  ASSERT_EQ(plan.size(), 1);
+  EXPECT_EQ(plan[0].algorithm->name(), "far");
+  EXPECT_THAT(plan[0].reason, StartsWith("fastest of those that serve a head of 5 tokens"));
+  EXPECT_THAT(plan[0].reason, EndsWith("; heads [1, 2] share its call, though each has a faster "
+                                       "one alone"));
+
+  std::vector<std::string> reasons;
+  Shape shape = ShapeOn({&near, &far}, 4, 1);
+  shape.length = 5;
+  ChooseHeads(shape, 4, 0, &reasons);
+  ASSERT_EQ(reasons.size(), 4);
+  EXPECT_THAT(reasons[0], StartsWith("fastest of"));
+  EXPECT_THAT(reasons[1], StartsWith("shares the call of other heads, though alone near would be "
+                                     "faster for a head of 5 tokens; near takes"));
+}
+
+TEST(PlannerTest, SaysOnceThatAHeadSharesACall) {
+  // First b goes, whose head moves to c, then c, whose heads move to a.
+  static const Timed a("a", {1, 3, 4, 1}, 10), b("b", {9, 1, 9, 9}, 10), c("c", {9, 2, 1, 9}, 10);
+  std::vector<std::string> reasons;
+  const std::vector<Choice> chosen = ChooseHeads(ShapeOn({&a, &b, &c}, 4, 1), 4, 0, &reasons);
+  for (const Choice& choice : chosen) EXPECT_EQ(choice.algorithm->name(), "a");
+  const std::string& reason = reasons[1];
+  EXPECT_NE(reason.find("share"), std::string::npos);
+  EXPECT_EQ(reason.find("share"), reason.rfind("share"));
 }
 
 }  // namespace
