@@ -57,9 +57,11 @@ FeatureMap ParseFeatureMap(std::string_view name) {
   return FeatureMap::kTrf;
 }
 
-void CheckOptions(std::string_view feature_map, double scale) {
+void CheckOptions(std::string_view feature_map, double scale, int64_t workspace_bytes) {
   ParseFeatureMap(feature_map);
   TORCH_CHECK_VALUE(std::isfinite(scale), "scale: found ", scale, ", expected a finite number");
+  TORCH_CHECK_VALUE(workspace_bytes >= 0, "workspace_bytes: found ", workspace_bytes,
+                    ", expected 0 (no limit) or more");
 }
 
 void CheckAgreement(const RelativeBias& bias, std::string_view feature_map, bool causal) {

@@ -20,8 +20,8 @@ class RelativeBias;
 // "prf" or "trf".
 FeatureMap ParseFeatureMap(std::string_view name);
 
-// Finite scale, known feature map.
-void CheckOptions(std::string_view feature_map, double scale);
+// Finite scale, known feature map, no negative workspace.
+void CheckOptions(std::string_view feature_map, double scale, int64_t workspace_bytes);
 
 // That a call asks for what its RelativeBias was prepared for.
 void CheckAgreement(const RelativeBias& bias, std::string_view feature_map, bool causal);

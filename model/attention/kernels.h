@@ -14,64 +14,46 @@
 // throw c10::Error on arguments that cannot be used.
 namespace longwave::attention {
 
+using RpeAttentionPreparedKernel = at::Tensor(
+    const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& projection,
+    const c10::intrusive_ptr<RelativeBias>& bias, const std::optional<at::Tensor>& cu_seqlens,
+    at::OptionalIntArrayRef seqlens, c10::string_view feature_map, bool normalize, double scale,
+    bool causal, c10::string_view algorithm, int64_t workspace_bytes);
+
+using RpeAttentionKernel = at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                      const at::Tensor& projection, const at::Tensor& bias,
+                                      const std::optional<at::Tensor>& cu_seqlens,
+                                      at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
+                                      bool normalize, double scale, bool causal,
+                                      c10::string_view algorithm, int64_t workspace_bytes);
+
+using RpeAttention2dPreparedKernel = at::Tensor(const at::Tensor& q, const at::Tensor& k,
+                                                const at::Tensor& v, const at::Tensor& projection,
+                                                const c10::intrusive_ptr<RelativeBias2d>& bias,
+                                                c10::string_view feature_map, bool normalize,
+                                                double scale, c10::string_view algorithm,
+                                                int64_t workspace_bytes);
+
+using RpeAttention2dKernel = at::Tensor(const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v, const at::Tensor& projection,
+                                        const at::Tensor& bias, at::IntArrayRef grid,
+                                        c10::string_view feature_map, bool normalize, double scale,
+                                        c10::string_view algorithm, int64_t workspace_bytes);
+
 // Tensors on the CPU, or another device whose algorithms are registered.
 namespace native {
-
-at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                const at::Tensor& projection,
-                                const c10::intrusive_ptr<RelativeBias>& bias,
-                                const std::optional<at::Tensor>& cu_seqlens,
-                                at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
-                                bool normalize, double scale, bool causal,
-                                c10::string_view algorithm);
-
-at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& projection, const at::Tensor& bias,
-                        const std::optional<at::Tensor>& cu_seqlens,
-                        at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
-                        bool normalize, double scale, bool causal, c10::string_view algorithm);
-
-at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& projection,
-                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
-                                  c10::string_view feature_map, bool normalize, double scale,
-                                  c10::string_view algorithm);
-
-at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& bias,
-                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
-                          double scale, c10::string_view algorithm);
-
+RpeAttentionPreparedKernel RpeAttentionPrepared;
+RpeAttentionKernel RpeAttention;
+RpeAttention2dPreparedKernel RpeAttention2dPrepared;
+RpeAttention2dKernel RpeAttention2d;
 }  // namespace native
 
 // Shapes, dtypes and errors without data, for torch.compile, export and memory estimates.
 namespace meta {
-
-at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                const at::Tensor& projection,
-                                const c10::intrusive_ptr<RelativeBias>& bias,
-                                const std::optional<at::Tensor>& cu_seqlens,
-                                at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
-                                bool normalize, double scale, bool causal,
-                                c10::string_view algorithm);
-
-at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& projection, const at::Tensor& bias,
-                        const std::optional<at::Tensor>& cu_seqlens,
-                        at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
-                        bool normalize, double scale, bool causal, c10::string_view algorithm);
-
-at::Tensor RpeAttention2dPrepared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& projection,
-                                  const c10::intrusive_ptr<RelativeBias2d>& bias,
-                                  c10::string_view feature_map, bool normalize, double scale,
-                                  c10::string_view algorithm);
-
-at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& projection, const at::Tensor& bias,
-                          at::IntArrayRef grid, c10::string_view feature_map, bool normalize,
-                          double scale, c10::string_view algorithm);
-
+RpeAttentionPreparedKernel RpeAttentionPrepared;
+RpeAttentionKernel RpeAttention;
+RpeAttention2dPreparedKernel RpeAttention2dPrepared;
+RpeAttention2dKernel RpeAttention2d;
 }  // namespace meta
 
 }  // namespace longwave::attention

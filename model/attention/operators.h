@@ -33,6 +33,12 @@ struct AttentionOptions {
   // "auto" (the planner chooses, never fails), "direct", "reference", or one that raises where it
   // would miss the promise: "structured", "low_rank", "fft".
   std::string algorithm = "auto";
+
+  // What an algorithm may take for one head of one sequence beside inputs, features and output; 0:
+  // no limit. The CPU computes as many heads at once as it has threads, another device all of the
+  // call. "auto" keeps to it and throws where nothing does; so does a forced algorithm, but for
+  // "reference".
+  int64_t workspace_bytes = 0;
 };
 
 // out_i = sum_j exp(b[j-i]) (phi(q_i) . phi(k_j)) v_j / sum_j exp(b[j-i]) (phi(q_i) . phi(k_j)),
@@ -63,12 +69,11 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
                           const c10::intrusive_ptr<RelativeBias2d>& bias,
                           const AttentionOptions& options);
 
-// What "auto" would do with this projection, normalisation and scale: JSON {"groups": [{"heads",
-// "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}. projection: as in
-// RpeAttention; v's head size is taken to be q's. device: "cpu", or "cuda" once its library is
-// loaded. dtype: "float32", "bfloat16", "float16", "float64". workspace_bytes: memory that an
-// algorithm may take beside inputs and output; 0: no limit. (The operator
-// longwave::plan_attention does not know the projection and takes a typical one.)
+// What "auto" does in a call with this projection, normalisation, scale and workspace_bytes: JSON
+// {"groups": [{"heads", "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}.
+// projection: as in RpeAttention; v's head size is taken to be q's. device: "cpu", or "cuda" once
+// its library is loaded. dtype: "float32", "bfloat16", "float16", "float64". (The operator
+// longwave::plan_attention can be called without a projection, too, and takes a typical one.)
 std::string PlanAttention(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
                           const at::Tensor& projection, bool normalize, double scale,
                           const std::string& device, const std::string& dtype,

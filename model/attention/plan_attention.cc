@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <optional>
+#include <string>
 
 #include "model/attention/check.h"
 #include "model/attention/planner.h"
@@ -10,17 +12,28 @@
 #include "model/attention/solve.h"
 
 namespace longwave::attention {
-
 namespace {
+
+// What the features of a call look like to its planner.
+FeatureRange RangeOf(const std::optional<at::Tensor>& projection, int64_t head_dim,
+                     int64_t features, bool normalize, double scale, at::DeviceType device) {
+  if (!projection.has_value()) return FeatureRange::Typical(head_dim, normalize, scale);
+  TORCH_CHECK_VALUE((projection->dim() == 2 || projection->dim() == 3) &&
+                        projection->size(-1) == head_dim && projection->size(-2) == features,
+                    "projection: found shape ", projection->sizes(), ", expected [", features, ", ",
+                    head_dim, "] or [heads, ", features, ", ", head_dim, "]");
+  return device == at::kCPU ? FeatureRange::Of(*projection, normalize, scale)
+                            : FeatureRange::Typical(head_dim, normalize, scale);
+}
 
 // Checks what both kinds of plans are asked with. Returns a shape without a bias.
 Shape BaseShape(int64_t heads, int64_t sequences, int64_t head_dim, int64_t features,
-                c10::string_view feature_map, const FeatureRange& range, c10::string_view device,
-                c10::string_view dtype, int64_t workspace_bytes) {
+                c10::string_view feature_map, c10::string_view device, c10::string_view dtype,
+                int64_t workspace_bytes, const std::optional<at::Tensor>& projection,
+                bool normalize, double scale) {
   TORCH_CHECK_VALUE(head_dim >= 1, "head_dim: found ", head_dim, ", expected 1 or more");
   TORCH_CHECK_VALUE(features >= 1, "features: found ", features, ", expected 1 or more");
-  TORCH_CHECK_VALUE(workspace_bytes >= 0, "workspace_bytes: found ", workspace_bytes,
-                    ", expected 0 (no limit) or more");
+  CheckOptions(feature_map, scale, workspace_bytes);
   const bool known = device == "cpu" || (device == "cuda" && !Algorithms(at::kCUDA).empty());
   TORCH_CHECK_VALUE(known, "device: found \"", device, "\", expected \"cpu\"",
                     Algorithms(at::kCUDA).empty() ? "" : " or \"cuda\"");
@@ -41,7 +54,7 @@ Shape BaseShape(int64_t heads, int64_t sequences, int64_t head_dim, int64_t feat
   base.value_dim = head_dim;
   base.threads = at::get_num_threads();
   base.dim = head_dim;
-  base.range = range;
+  base.range = RangeOf(projection, head_dim, features, normalize, scale, base.device);
   base.tolerance = PromisedError(base.dtype);
   return base;
 }
@@ -55,55 +68,44 @@ std::string PlanJson(const Shape& base, int64_t heads, at::IntArrayRef lengths,
 }  // namespace
 
 std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                              int64_t head_dim, int64_t features, const FeatureRange& range,
-                              c10::string_view device, c10::string_view dtype,
-                              int64_t workspace_bytes) {
+                              int64_t head_dim, int64_t features, c10::string_view device,
+                              c10::string_view dtype, int64_t workspace_bytes,
+                              const std::optional<at::Tensor>& projection, bool normalize,
+                              double scale) {
   for (size_t s = 0; s < seqlens.size(); ++s) {
     TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
                       ", expected 0 or more");
   }
   const SequenceBias sequence_bias(*bias);
-  Shape base = BaseShape(bias->heads(), static_cast<int64_t>(seqlens.size()), head_dim, features,
-                         bias->feature_map(), range, device, dtype, workspace_bytes);
+  Shape base =
+      BaseShape(bias->heads(), static_cast<int64_t>(seqlens.size()), head_dim, features,
+                bias->feature_map(), device, dtype, workspace_bytes, projection, normalize, scale);
   base.causal = bias->causal();
   base.bias = &sequence_bias;
   base.tolerance = std::max(bias->tolerance(), base.tolerance);
   return PlanJson(base, bias->heads(), seqlens, workspace_bytes);
 }
 
-std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
-                                 at::IntArrayRef seqlens, int64_t head_dim, int64_t features,
-                                 c10::string_view device, c10::string_view dtype,
-                                 int64_t workspace_bytes) {
-  return PlanAttentionJson(bias, seqlens, head_dim, features, FeatureRange::Typical(head_dim),
-                           device, dtype, workspace_bytes);
-}
-
 std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
-                                int64_t features, const FeatureRange& range,
-                                c10::string_view device, c10::string_view dtype,
-                                int64_t workspace_bytes) {
+                                int64_t features, c10::string_view device, c10::string_view dtype,
+                                int64_t workspace_bytes,
+                                const std::optional<at::Tensor>& projection, bool normalize,
+                                double scale) {
   Shape base = BaseShape(bias->heads(), /*sequences=*/1, head_dim, features, bias->feature_map(),
-                         range, device, dtype, workspace_bytes);
+                         device, dtype, workspace_bytes, projection, normalize, scale);
   base.bias = &bias->grid_bias();
   base.tolerance = std::max(bias->tolerance(), base.tolerance);
   return PlanJson(base, bias->heads(), {bias->grid()[0] * bias->grid()[1]}, workspace_bytes);
 }
 
-std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
-                                   int64_t features, c10::string_view device,
-                                   c10::string_view dtype, int64_t workspace_bytes) {
-  return PlanAttention2dJson(bias, head_dim, features, FeatureRange::Typical(head_dim), device,
-                             dtype, workspace_bytes);
-}
-
-std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                     int64_t features, c10::string_view device,
-                                     c10::string_view dtype, int64_t workspace_bytes,
-                                     c10::string_view feature_map) {
-  return PlanTypicalAttention2d(
+std::string PlanAttention2dJsonOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                  int64_t features, c10::string_view device, c10::string_view dtype,
+                                  int64_t workspace_bytes, c10::string_view feature_map,
+                                  const std::optional<at::Tensor>& projection, bool normalize,
+                                  double scale) {
+  return PlanAttention2dJson(
       c10::make_intrusive<RelativeBias2d>(bias, grid.vec(), std::string(feature_map)), head_dim,
-      features, device, dtype, workspace_bytes);
+      features, device, dtype, workspace_bytes, projection, normalize, scale);
 }
 
 }  // namespace longwave::attention

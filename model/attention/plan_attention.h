@@ -6,45 +6,39 @@
 #include <c10/util/intrusive_ptr.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
-#include "model/attention/feature_range.h"
 #include "model/attention/relative_bias.h"
 #include "model/attention/relative_bias_2d.h"
 
 namespace longwave::attention {
 
-// What "auto" would do with sequences of these lengths, as JSON. features: rows of the projection,
-// whose features have this range. The head size of v is taken to be head_dim. Throws c10::Error on
-// negative sizes and on an unknown device or dtype.
+// The operator longwave::plan_attention: what "auto" does with sequences of these lengths, as JSON.
+// features: rows of the projection. The head size of v is taken to be head_dim. projection: as
+// RpeAttention takes it; without it, and on another device than the CPU, where no call reads it, a
+// typical one is planned for. workspace_bytes: as in AttentionOptions. Throws c10::Error on
+// negative sizes, on a projection of another shape, on an unknown device or dtype, and where
+// nothing keeps to workspace_bytes.
 std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
-                              int64_t head_dim, int64_t features, const FeatureRange& range,
-                              c10::string_view device, c10::string_view dtype,
-                              int64_t workspace_bytes);
+                              int64_t head_dim, int64_t features, c10::string_view device,
+                              c10::string_view dtype, int64_t workspace_bytes,
+                              const std::optional<at::Tensor>& projection, bool normalize,
+                              double scale);
 
-// The operator longwave::plan_attention: the same without knowing the projection, for a typical one
-// with normalised inputs and scale 1.
-std::string PlanTypicalAttention(const c10::intrusive_ptr<RelativeBias>& bias,
-                                 at::IntArrayRef seqlens, int64_t head_dim, int64_t features,
-                                 c10::string_view device, c10::string_view dtype,
-                                 int64_t workspace_bytes);
-
-// The same for a grid.
+// The operator longwave::plan_attention_2d.prepared: the same for a grid.
 std::string PlanAttention2dJson(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
-                                int64_t features, const FeatureRange& range,
-                                c10::string_view device, c10::string_view dtype,
-                                int64_t workspace_bytes);
-
-// The operator longwave::plan_attention_2d.prepared.
-std::string PlanTypicalAttention2d(const c10::intrusive_ptr<RelativeBias2d>& bias, int64_t head_dim,
-                                   int64_t features, c10::string_view device,
-                                   c10::string_view dtype, int64_t workspace_bytes);
+                                int64_t features, c10::string_view device, c10::string_view dtype,
+                                int64_t workspace_bytes,
+                                const std::optional<at::Tensor>& projection, bool normalize,
+                                double scale);
 
 // The operator longwave::plan_attention_2d. bias, grid: as RelativeBias2d takes them.
-std::string PlanTypicalAttention2dOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
-                                     int64_t features, c10::string_view device,
-                                     c10::string_view dtype, int64_t workspace_bytes,
-                                     c10::string_view feature_map);
+std::string PlanAttention2dJsonOf(const at::Tensor& bias, at::IntArrayRef grid, int64_t head_dim,
+                                  int64_t features, c10::string_view device, c10::string_view dtype,
+                                  int64_t workspace_bytes, c10::string_view feature_map,
+                                  const std::optional<at::Tensor>& projection, bool normalize,
+                                  double scale);
 
 }  // namespace longwave::attention
 

@@ -38,6 +38,7 @@ struct Problem {
   FeatureOptions features;
   const PositionBias* bias = nullptr;  // not owned
   double tolerance = 1e-5;             // error allowed, as a share of max|v|
+  int64_t workspace_bytes = 0;         // what a head's algorithm may take; 0: no limit
 
   int64_t heads() const { return q.size(1); }
   // Length of phi(x): features for prf, twice as many for trf.

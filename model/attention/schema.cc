@@ -72,31 +72,36 @@ TORCH_LIBRARY(longwave, m) {
       "rpe_attention.prepared(Tensor q, Tensor k, Tensor v, Tensor projection, "
       "__torch__.torch.classes.longwave.RelativeBias bias, *, Tensor? cu_seqlens=None, "
       "int[]? seqlens=None, str feature_map=\"prf\", bool normalize=True, float scale=1.0, "
-      "bool causal=False, str algorithm=\"auto\") -> Tensor");
+      "bool causal=False, str algorithm=\"auto\", int workspace_bytes=0) -> Tensor");
   m.def(
       "rpe_attention(Tensor q, Tensor k, Tensor v, Tensor projection, Tensor bias, *, "
       "Tensor? cu_seqlens=None, int[]? seqlens=None, str feature_map=\"prf\", "
-      "bool normalize=True, float scale=1.0, bool causal=False, str algorithm=\"auto\") -> Tensor");
+      "bool normalize=True, float scale=1.0, bool causal=False, str algorithm=\"auto\", "
+      "int workspace_bytes=0) -> Tensor");
   m.def(
       "rpe_attention_2d.prepared(Tensor q, Tensor k, Tensor v, Tensor projection, "
       "__torch__.torch.classes.longwave.RelativeBias2d bias, *, str feature_map=\"prf\", "
-      "bool normalize=True, float scale=1.0, str algorithm=\"auto\") -> Tensor");
+      "bool normalize=True, float scale=1.0, str algorithm=\"auto\", int workspace_bytes=0) "
+      "-> Tensor");
   m.def(
       "rpe_attention_2d(Tensor q, Tensor k, Tensor v, Tensor projection, Tensor bias, "
       "int[2] grid, *, str feature_map=\"prf\", bool normalize=True, float scale=1.0, "
-      "str algorithm=\"auto\") -> Tensor");
+      "str algorithm=\"auto\", int workspace_bytes=0) -> Tensor");
   m.def(
       "plan_attention(__torch__.torch.classes.longwave.RelativeBias bias, int[] seqlens, "
-      "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
-      &PlanTypicalAttention);
+      "int head_dim, int features, str device, str dtype, int workspace_bytes, *, "
+      "Tensor? projection=None, bool normalize=True, float scale=1.0) -> str",
+      &PlanAttentionJson);
   m.def(
       "plan_attention_2d.prepared(__torch__.torch.classes.longwave.RelativeBias2d bias, "
-      "int head_dim, int features, str device, str dtype, int workspace_bytes) -> str",
-      &PlanTypicalAttention2d);
+      "int head_dim, int features, str device, str dtype, int workspace_bytes, *, "
+      "Tensor? projection=None, bool normalize=True, float scale=1.0) -> str",
+      &PlanAttention2dJson);
   m.def(
       "plan_attention_2d(Tensor bias, int[2] grid, int head_dim, int features, str device, "
-      "str dtype, int workspace_bytes, *, str feature_map=\"prf\") -> str",
-      &PlanTypicalAttention2dOf);
+      "str dtype, int workspace_bytes, *, str feature_map=\"prf\", Tensor? projection=None, "
+      "bool normalize=True, float scale=1.0) -> str",
+      &PlanAttention2dJsonOf);
 }
 
 TORCH_LIBRARY_IMPL(longwave, CPU, m) {

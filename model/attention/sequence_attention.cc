@@ -16,9 +16,9 @@ at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const 
                                 const std::optional<at::Tensor>& cu_seqlens,
                                 at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
                                 bool normalize, double scale, bool causal,
-                                c10::string_view algorithm) {
+                                c10::string_view algorithm, int64_t workspace_bytes) {
   CheckTensors(q, k, v, projection, cu_seqlens.has_value() ? 3 : 4, bias->heads());
-  CheckOptions(feature_map, scale);
+  CheckOptions(feature_map, scale, workspace_bytes);
   CheckAgreement(*bias, feature_map, causal);
   const auto packed = [](const at::Tensor& x) { return x.dim() == 4 ? x.flatten(0, 1) : x; };
 
@@ -35,6 +35,7 @@ at::Tensor RpeAttentionPrepared(const at::Tensor& q, const at::Tensor& k, const 
   problem.features = {ParseFeatureMap(feature_map), normalize, scale};
   problem.bias = &sequence_bias;
   problem.tolerance = std::max(bias->tolerance(), PromisedError(v.scalar_type()));
+  problem.workspace_bytes = workspace_bytes;
   Solve(problem, algorithm);
   return out;
 }
@@ -43,11 +44,12 @@ at::Tensor RpeAttention(const at::Tensor& q, const at::Tensor& k, const at::Tens
                         const at::Tensor& projection, const at::Tensor& bias,
                         const std::optional<at::Tensor>& cu_seqlens,
                         at::OptionalIntArrayRef seqlens, c10::string_view feature_map,
-                        bool normalize, double scale, bool causal, c10::string_view algorithm) {
+                        bool normalize, double scale, bool causal, c10::string_view algorithm,
+                        int64_t workspace_bytes) {
   const auto prepared =
       c10::make_intrusive<RelativeBias>(TableOnHost(bias, q), std::string(feature_map), causal);
   return RpeAttentionPrepared(q, k, v, projection, prepared, cu_seqlens, seqlens, feature_map,
-                              normalize, scale, causal, algorithm);
+                              normalize, scale, causal, algorithm, workspace_bytes);
 }
 
 }  // namespace longwave::attention::native

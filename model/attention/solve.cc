@@ -61,7 +61,7 @@ Assignment Assign(const Problem& problem, Shape shape, int64_t length) {
   Assignment assignment;
   shape.length = length;
   shape.transform_size = problem.bias->TransformSize(length);
-  for (const Choice& choice : ChooseHeads(shape, problem.heads(), /*workspace_bytes=*/0)) {
+  for (const Choice& choice : ChooseHeads(shape, problem.heads(), problem.workspace_bytes)) {
     assignment.push_back(choice.algorithm);
   }
   return assignment;
@@ -73,9 +73,11 @@ class AssignmentCache {
  public:
   std::shared_ptr<const Assignment> Get(const Problem& problem, const Shape& shape,
                                         int64_t length) const {
-    const Key key{
-        length,      shape.units,          shape.dim,      shape.feature_dim, shape.value_dim,
-        shape.dtype, shape.range.exponent, shape.tolerance};
+    const Key key{length,          shape.units,
+                  shape.dim,       shape.feature_dim,
+                  shape.value_dim, problem.workspace_bytes,
+                  shape.dtype,     shape.range.exponent,
+                  shape.tolerance};
     {
       const std::scoped_lock lock(mutex_);
       if (const auto found = assignments_.find(key); found != assignments_.end()) {
@@ -93,8 +95,8 @@ class AssignmentCache {
   static constexpr size_t kMaxAssignments = 4096;
 
   // Of a shape all that differs between calls with one table.
-  using Key =
-      std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, at::ScalarType, double, double>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, at::ScalarType,
+                         double, double>;
 
   mutable std::mutex mutex_;
   mutable std::map<Key, std::shared_ptr<const Assignment>> assignments_;
@@ -170,7 +172,7 @@ void SolveAsPlanned(const Problem& problem) {
   flush();
 }
 
-// Raises where a forced algorithm would miss the tolerance.
+// Raises where a forced algorithm would miss the tolerance or the limit of the workspace.
 void CheckForced(const Problem& problem, const Algorithm& algorithm) {
   Shape shape = BaseShape(problem);
   std::unordered_set<int64_t> lengths;
@@ -183,6 +185,12 @@ void CheckForced(const Problem& problem, const Algorithm& algorithm) {
       TORCH_CHECK_VALUE(!why.has_value(), "algorithm: \"", algorithm.name(), "\" ",
                         why.value_or(""), " for head ", shape.head, " and ", shape.length,
                         " tokens. Expected algorithm \"auto\" or \"direct\"");
+      if (problem.workspace_bytes == 0 || algorithm.name() == "reference") continue;
+      const int64_t needed = algorithm.Predict(shape).workspace_bytes;
+      TORCH_CHECK_VALUE(needed <= problem.workspace_bytes, "workspace_bytes: found ",
+                        problem.workspace_bytes, ", expected ", needed, " or more for algorithm \"",
+                        algorithm.name(), "\", head ", shape.head, " and ", shape.length,
+                        " tokens");
     }
   }
 }

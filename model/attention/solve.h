@@ -14,7 +14,8 @@ double PromisedError(at::ScalarType dtype);
 
 // Solves a problem on its tensors' device by the named algorithm, or by those the planner chooses
 // ("auto"), and writes problem.out. Throws c10::Error on an unknown name, on float64 with an
-// algorithm that computes in float32, and where a forced algorithm would miss the tolerance.
+// algorithm that computes in float32, where a forced algorithm would miss the tolerance or
+// problem.workspace_bytes, and where no algorithm keeps to the latter.
 void Solve(const Problem& problem, std::string_view algorithm);
 
 }  // namespace longwave::attention

@@ -57,6 +57,7 @@ BAD_CALLS = [
     (dict(bias=with_value(5, -torch.inf)), r"bias: found -inf at distance 0, expected a number there"),
     (dict(feature_map="relu"), r'feature_map: found "relu", expected "prf" or "trf"'),
     (dict(scale=float("nan")), r"scale: found nan, expected a finite number"),
+    (dict(workspace_bytes=-1), r"workspace_bytes: found -1, expected 0 \(no limit\) or more"),
     (dict(algorithm="magic"), r'algorithm: found "magic", expected one of "auto", '),
     (dict(q=Q.double(), k=K.double(), v=V.double(), algorithm="direct"), r"q: found dtype Double, expected .* algorithm \"direct\""),
     (dict(seqlens=[6, 6]), r"seqlens: found lengths, expected none without cu_seqlens"),
