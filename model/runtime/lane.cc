@@ -49,7 +49,8 @@ int64_t InputInts(const GraphShape& shape) {
 }
 
 GraphShape ShapeOf(const PackedBatch& batch) {
-  return {static_cast<int64_t>(batch.ids.size()), static_cast<int64_t>(batch.lengths.size())};
+  return {static_cast<int64_t>(batch.ids.size()), static_cast<int64_t>(batch.lengths.size()),
+          *std::max_element(batch.lengths.begin(), batch.lengths.end())};
 }
 
 }  // namespace
@@ -97,8 +98,7 @@ absl::Status Lane::Run(const PackedBatch& batch, absl::Span<const RunItem> items
 absl::Status Lane::Launch(const PackedBatch& batch, const OutputPlan& plan,
                           const std::function<bool()>& checkpoint) {
   const GraphShape exact = ShapeOf(batch);
-  const std::optional<GraphShape> shape =
-      GraphShapeFor(exact.tokens, exact.sequences, graph_tokens_);
+  const std::optional<GraphShape> shape = GraphShapeFor(exact, graph_tokens_);
   absl::Status status = Reserve(*device_, InputInts(shape.value_or(exact)) * kInt, upload_);
   if (!status.ok()) return status;
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -285,18 +286,44 @@ TEST(LoadOnDeviceTest, LoadsWhereItIsTold) {
 }
 
 TEST(GraphShapeTest, HoldsTheBatchAndWastesLittle) {
-  EXPECT_FALSE(GraphShapeFor(4097, 1, 4096).has_value());
-  EXPECT_FALSE(GraphShapeFor(1, 1, 0).has_value());
-  EXPECT_FALSE(GraphShapeFor(100, 65, 4096).has_value());
+  EXPECT_FALSE(GraphShapeFor({4097, 1, 4097}, 4096).has_value());
+  EXPECT_FALSE(GraphShapeFor({1, 1, 1}, 0).has_value());
+  EXPECT_FALSE(GraphShapeFor({100, 65, 40}, 4096).has_value());
   for (int64_t tokens = 1; tokens <= 4096; ++tokens) {
-    const GraphShape shape = *GraphShapeFor(tokens, 3, 4096);
-    EXPECT_EQ(shape.sequences, 4);
-    ASSERT_GE(shape.tokens, tokens);
-    ASSERT_LT(shape.tokens - tokens, 64);
-    // A shape holds itself: batches that fill it share it with those that do not.
-    ASSERT_EQ(GraphShapeFor(shape.tokens, 4, 1 << 20), shape);
+    for (const int64_t longest : {(tokens + 2) / 3, tokens}) {
+      const GraphShape shape = *GraphShapeFor({tokens, 3, longest}, 4096);
+      EXPECT_EQ(shape.sequences, 4);
+      ASSERT_GE(shape.longest, longest);
+      ASSERT_GE(shape.tokens, tokens);
+      ASSERT_LT(shape.tokens - tokens, 64);
+      // A shape holds itself: batches that fill it share it with those that do not.
+      ASSERT_EQ(GraphShapeFor({shape.tokens, 4, shape.longest}, 1 << 20), shape);
+    }
   }
-  EXPECT_EQ(CaptureLengths({128, 2}), (std::vector<int64_t>{128, 0}));
+}
+
+TEST(GraphShapeTest, KeepsBatchesOfShortSequencesApart) {
+  // Not where all tokens are few, nor beside a long sequence.
+  EXPECT_EQ(GraphShapeFor({400, 4, 100}, 4096)->longest, 448);
+  EXPECT_EQ(GraphShapeFor({4000, 8, 500}, 4096)->longest, 512);
+  EXPECT_EQ(GraphShapeFor({4000, 8, 512}, 4096)->longest, 512);
+  EXPECT_EQ(GraphShapeFor({4000, 8, 513}, 4096)->longest, 1024);
+  EXPECT_EQ(GraphShapeFor({4000, 8, 1025}, 4096)->longest, 4032);
+}
+
+TEST(GraphShapeTest, CapturesForTheLongestSequenceAndAllTokens) {
+  using Lengths = std::vector<int64_t>;
+  EXPECT_EQ(CaptureLengths({128, 2, 128}), (Lengths{128, 0}));
+  EXPECT_EQ(CaptureLengths({2112, 8, 512}), (Lengths{512, 400, 400, 400, 400, 0, 0, 0}));
+  for (int64_t sequences = 1; sequences <= 64; ++sequences) {
+    for (int64_t longest = 1; longest <= 4096 / sequences; ++longest) {
+      const GraphShape shape = *GraphShapeFor({sequences * longest, sequences, longest}, 4096);
+      const Lengths lengths = CaptureLengths(shape);
+      ASSERT_EQ(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}), shape.tokens);
+      ASSERT_EQ(*std::max_element(lengths.begin(), lengths.end()), shape.longest);
+      ASSERT_EQ(static_cast<int64_t>(lengths.size()), shape.sequences);
+    }
+  }
 }
 
 }  // namespace
