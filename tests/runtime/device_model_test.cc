@@ -146,6 +146,10 @@ TEST_P(DeviceModelTest, RepeatedShapesGiveRightAnswers) {
   for (uint32_t run = 0; run < 5; ++run) {
     ExpectSame(Items({512 - 3 * static_cast<int64_t>(run)}, 10 * run), "alone");
     ExpectSame(Items({100 + run, 200 - run, 70, 1 + run}, 10 * run), "together");
+    // As many tokens in sequences of up to 512, of up to 1,024, and in one that is longer.
+    ExpectSame(Items({512 - run, 300 + run, 512, 90, 1 + run}, 10 * run), "short");
+    ExpectSame(Items({1000 - run, 300 + run, 90, 20, 5 + run}, 10 * run), "longer");
+    ExpectSame(Items({1200 - run, 100 + run, 90, 20, 5 + run}, 10 * run), "long");
   }
   // In between two replays of one shape another one overwrites the memory that they share.
   ExpectSame(Items({512}, 90), "alone again");
