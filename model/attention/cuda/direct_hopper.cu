@@ -2,6 +2,7 @@
 
 #include "model/attention/cuda/direct_hopper.cuh"
 #include "model/attention/cuda/direct_tiles.cuh"
+#include "model/attention/cuda/per_device.h"
 
 // out_i = sum_j c[j-i] (phi(q_i) . phi(k_j)) v_j / sum_j c[j-i] (phi(q_i) . phi(k_j)) for a tile of
 // rows, over all tiles of keys: FlashAttention-3's pipeline (arXiv 2407.08608) with a product in
@@ -257,8 +258,7 @@ __device__ void Consume(const DirectArgs& args, const SequenceTile& tile, int he
     hopper::Hold(scores);
     // The products with the previous step's values are done, too.
     if (!kFresh || previous >= 0) finish_values();
-    __syncwarp();  // lane 0 speaks for the warp's reads
-    if (previous >= 0 && lane == 0) shared.empty[previous].Arrive();
+    if (previous >= 0) shared.empty[previous].Arrive();
     previous = kOverlap ? turn.stage : -1;
 
     const float* const weights = shared.weights[turn.stage] + offset;
@@ -309,8 +309,7 @@ __device__ void Consume(const DirectArgs& args, const SequenceTile& tile, int he
     if constexpr (!kOverlap) {
       hopper::WgmmaWait<0>();
       finish_values();
-      __syncwarp();
-      if (lane == 0) shared.empty[turn.stage].Arrive();
+      shared.empty[turn.stage].Arrive();
     }
     turn.Next();
   }
@@ -384,7 +383,9 @@ __global__ void __launch_bounds__((kGroups + 1) * kGroupThreads, 1)
   if (threadIdx.x == 0) {
     for (int s = 0; s < C::kStages; ++s) {
       shared.full[s].Init(kGroupThreads);
-      shared.empty[s].Init(4 * kGroups);
+      // Every thread speaks for its own reads: racecheck does not see that a warp's barrier orders
+      // those of the others before the arrival of one.
+      shared.empty[s].Init(kGroups * kGroupThreads);
     }
     shared.queries_full.Init(1);
     hopper::FenceBarrierInit();
@@ -435,12 +436,8 @@ cudaError_t LaunchInParts(const DirectArgs& args, cudaStream_t stream) {
 }  // namespace
 
 bool HasDirectHopper() {
-  cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, DirectHopper<__nv_bfloat16, 1, 2, 4, 1>) != cudaSuccess) {
-    cudaGetLastError();  // no code for this device
-    return false;
-  }
-  return attributes.binaryVersion == 90 && attributes.ptxVersion == 90;
+  static OncePerDevice compiled;
+  return compiled.Get([] { return CompiledFor(DirectHopper<__nv_bfloat16, 1, 2, 4, 1>, 90, 90); });
 }
 
 cudaError_t LaunchDirectHopper(const DirectArgs& args, cudaStream_t stream) {
