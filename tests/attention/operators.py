@@ -3,7 +3,10 @@
 Inputs and results are CPU tensors; `attend` and `attend_2d` compute on the device that the fixture `device` has chosen.
 """
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -45,6 +48,12 @@ RelativeBias = torch.classes.longwave.RelativeBias
 RelativeBias2d = torch.classes.longwave.RelativeBias2d
 
 HEADS, DIM, VALUE_DIM, FEATURES = 2, 8, 5, 6
+KINDS = {
+    "normalised": {},
+    "scaled": {"scale": 2.4},
+    "unnormalised": {"normalize": False, "scale": 0.7},
+    "trf": {"feature_map": "trf"},
+}
 
 
 def inputs(*leading, seed=0, features=FEATURES, heads=HEADS, dim=DIM, value_dim=VALUE_DIM, shared=False):
@@ -65,6 +74,33 @@ def distances(length):
 
 def noise(length, sigma, seed=0):
     return sigma * torch.randn(HEADS, 2 * length - 1, generator=torch.Generator().manual_seed(seed))
+
+
+def put(bias, values):
+    """The table [heads, ...] with b = value at a distance for each (*distance, value), where it reaches."""
+    centers = [size // 2 for size in bias.shape[1:]]
+    for *distance, value in values:
+        if all(abs(t) <= center for t, center in zip(distance, centers)):
+            bias[(slice(None), *(center + t for t, center in zip(distance, centers)))] = value
+    return bias
+
+
+def make_hostile(trick, q, k, w, normalize):
+    """Changes q and k in place for the worst: see the branches."""
+    if trick == "outlier":  # one key whose features are as large as they can be, small ones after it
+        key = k.shape[1] // 3
+        k[:, key] = 10 * w[:, 0] if normalize else 3 * w[:, 0]
+        k[:, key + 1:] = -k[:, key + 1:].abs() * w[:, 0].sign()
+    elif trick == "aligned":  # all queries along one row of W, all keys along another
+        q += 20 * w[:, 0]
+        k += 20 * w[:, 1]
+    elif trick == "common":  # far from 0
+        k += 40
+    elif trick == "huge":  # squares beyond float32
+        q *= 1e20
+        k *= 1e20
+    else:
+        raise AssertionError(trick)
 
 
 def alibi(length):
@@ -109,6 +145,14 @@ def trf_condition(attend64, q, k, w, normalize=True, scale=1.0):
         lost = (phi_q.abs() @ phi_k.abs().mT) / (phi_q @ phi_k.mT).abs()  # within a weight
         conditions.append((shares[:, :, head] * lost).sum(-1))
     return torch.stack(conditions, -1)
+
+
+def run_alone(script):
+    """What a Python script prints, as JSON, in a process of its own, which can import what tests do."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": path})
+    return json.loads(ran.stdout)
 
 
 def doubles(*tensors):

@@ -3,20 +3,13 @@
 import pytest
 import torch
 from longwave_torch import reference
-from operators import attend, distances, doubles, error, inputs, noise, peak
+from operators import attend, distances, doubles, error, inputs, noise, peak, put
 from tolerances import PROMISE, ROUNDING
 
 
 def split_at(length, edge, near, far):
     """near(t) for t > edge, far(t) for the others, whatever side edge lies on."""
     return torch.where(distances(length) > edge, near, far).contiguous()
-
-
-def with_spikes(table, spikes):
-    center = table.shape[1] // 2
-    for t, height in spikes:
-        table[:, center + t] = height
-    return table
 
 
 N = 1100
@@ -27,9 +20,9 @@ TABLES = {
     "forbidden beyond a window": torch.where(distances(N).abs() > 500, -torch.inf, noise(N, 1)).contiguous(),
     # Single weights that dwarf all others: in the near band, at its edge, far away, more than there are diagonals.
     "peak": peak(N, 12.0),
-    "peaks at the edge of the near band": with_spikes(noise(N, 1), [(t, 12.0) for t in (-129, -128, -127, 127, 128, 129, 192)]),
-    "spikes": with_spikes(noise(N, 0.5), [(-1099, 15.0), (-700, 9.0), (450, 20.0), (1099, 11.0)]),
-    "many spikes": with_spikes(noise(N, 0.5), [(t, 8.0 + t % 5) for t in range(-1090, 1090, 47)]),
+    "peaks at the edge of the near band": put(noise(N, 1), [(t, 12.0) for t in (-129, -128, -127, 127, 128, 129, 192)]),
+    "spikes": put(noise(N, 0.5), [(-1099, 15.0), (-700, 9.0), (450, 20.0), (1099, 11.0)]),
+    "many spikes": put(noise(N, 0.5), [(t, 8.0 + t % 5) for t in range(-1090, 1090, 47)]),
     "decays to below float32": -distances(N).abs() * torch.tensor([[0.63], [0.75]]),
     "noise 3": noise(N, 3),
     "noise 5": noise(N, 5),

@@ -2,20 +2,16 @@
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 from longwave_torch import reference
 import operators
-from operators import (RelativeBias2d, attend_2d, attend_2d_prepared, doubles, error, inputs, plan_2d, row_errors,
-                       trf_condition)
+from operators import (HEADS, KINDS, RelativeBias2d, attend_2d, attend_2d_prepared, doubles, error, inputs, make_hostile, plan_2d, put,
+                       row_errors, run_alone, trf_condition)
 from tolerances import PROMISE, ROUNDING
 
-HEADS = 2
 # Around the block of 8 x 8 tokens, thin grids, and more blocks than a box has.
 GRIDS = [(1, 1), (1, 130), (70, 1), (2, 40), (3, 5), (8, 8), (9, 17), (16, 24), (25, 31), (33, 40), (40, 12)]
 ALGORITHMS = ["auto", "structured", "direct", "fft"]
@@ -70,15 +66,6 @@ def decay_with_a_box(height, width):
     return clipped(height, width, 2, 4) + beyond
 
 
-def put(bias, values):
-    """The table with b = value at (dy, dx), where it reaches."""
-    center_y, center_x = bias.shape[1] // 2, bias.shape[2] // 2
-    for dy, dx, value in values:
-        if abs(dy) <= center_y and abs(dx) <= center_x:
-            bias[:, center_y + dy, center_x + dx] = value
-    return bias
-
-
 def per_axis(function):
     """A table of by + bx, both by a function of the distances of one axis."""
     return lambda h, w: sum(function(d) for d in distances(h, w)).expand(HEADS, -1, -1).clone()
@@ -115,12 +102,6 @@ TABLES = {
     "noise 0.5": lambda h, w: random(2 * h - 1, 2 * w - 1, 0.5),
     "noise 3": lambda h, w: random(2 * h - 1, 2 * w - 1, 3.0),
     "noise 5": lambda h, w: random(2 * h - 1, 2 * w - 1, 5.0),
-}
-KINDS = {
-    "normalised": {},
-    "scaled": {"scale": 2.4},
-    "unnormalised": {"normalize": False, "scale": 0.7},
-    "trf": {"feature_map": "trf"},
 }
 
 
@@ -224,10 +205,7 @@ with torch.no_grad():
 
 @pytest.mark.cpu
 def test_the_planned_workspace_holds_what_a_call_takes():
-    path = [os.path.dirname(os.path.abspath(__file__)), os.environ.get("PYTHONPATH", "")]
-    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True,
-                         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)})
-    taken, reason = json.loads(ran.stdout)
+    taken, reason = run_alone(MEMORY)
     planned = int(re.search(r"structured needs (\d+) bytes", reason)[1])
     assert 0.7 * planned <= taken <= 1.1 * planned
 
@@ -275,12 +253,7 @@ def test_the_promise_is_kept_on_hostile_inputs(name):
     n = grid[0] * grid[1]
     q, k, v, w = inputs(1, n, dim=16, features=16)
     w = w * w_scale
-    if trick == "outlier":
-        k[:, n // 3] = 10 * w[:, 0] if normalize else 3 * w[:, 0]
-        k[:, n // 3 + 1:] = -k[:, n // 3 + 1:].abs() * w[:, 0].sign()
-    else:
-        q[0] = q[0] + 20 * w[:, 0]
-        k[0] = k[0] + 20 * w[:, 1]
+    make_hostile(trick, q, k, w, normalize)
     bias = table(*grid).float().contiguous()
     options = dict(normalize=normalize, scale=scale)
     expected = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference", **options)
