@@ -91,11 +91,8 @@ def measure(batch: int, n: int, table: str, bias: torch.Tensor, args: argparse.N
         for group in groups
     ]
     predicted = {name: sum(ms[name] for ms in served) for name in served[0] if all(name in ms for ms in served)}
-    if len(groups) == 1:
-        pick = groups[0]["algorithm"]
-    else:  # heads of several algorithms: only "auto" computes that
-        pick = "auto"
-        predicted[pick] = sum(group["predicted_ms"] for group in groups)
+    pick = groups[0]["algorithm"] if len(groups) == 1 else "auto"  # only that computes heads of several algorithms
+    predicted[pick] = sum(group["predicted_ms"] for group in groups)
     runs = {
         name: lambda name=name: torch.ops.longwave.rpe_attention.prepared(q, k, v, projection, prepared, algorithm=name)
         for name, ms in predicted.items()

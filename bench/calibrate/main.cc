@@ -59,6 +59,7 @@ struct Case {
   int64_t dim = 64;  // of heads and features: small ones show what does not depend on it
   at::ScalarType dtype = at::kFloat;
   bool grid = false;
+  int64_t batch = 1;
 };
 
 struct Experiment {
@@ -86,6 +87,10 @@ at::Tensor AlibiOf(int64_t heads, int64_t n) {
 constexpr auto Alibi = AlibiOf<5>;
 constexpr auto Steep = AlibiOf<70>;  // nothing is left of its far field
 
+at::Tensor Inverse(int64_t heads, int64_t n) {
+  return (-at::arange(1 - n, n, at::kFloat).abs().log1p()).expand({heads, -1}).contiguous();
+}
+
 at::Tensor GridNoise(int64_t heads, int64_t n) { return at::randn({heads, 2 * n - 1, 2 * n - 1}); }
 
 at::Tensor GridClipped(int64_t heads, int64_t /*n*/) { return at::randn({heads, 15, 15}); }
@@ -101,6 +106,17 @@ std::vector<Case> Cases(const std::vector<Table>& tables,
   std::vector<Case> cases;
   for (const Table& table : tables)
     for (const auto& [size, dim] : sizes) cases.push_back({table, size, dim, dtype, grid});
+  return cases;
+}
+
+// Batches of sequences, on tensor cores.
+std::vector<Case> Batches(const std::vector<Table>& tables,
+                          const std::vector<std::pair<int64_t, int64_t>>& sizes) {
+  std::vector<Case> cases;
+  for (const Table& table : tables)
+    for (const auto& [batch, size] : sizes) {
+      cases.push_back({table, size, 64, at::kBFloat16, /*grid=*/false, batch});
+    }
   return cases;
 }
 
@@ -126,33 +142,43 @@ std::vector<Experiment> CpuExperiments() {
 }
 
 std::vector<Experiment> CudaExperiments() {
-  std::vector<Case> direct =
-      Cases({Noise}, {{1024, 64}, {2048, 64}, {4096, 64}, {8192, 64}}, at::kBFloat16);
-  for (const Case& wide : Cases({Noise}, {{1024, 64}, {4096, 64}})) direct.push_back(wide);
+  // Longer than sequences for which one kernel could be faster.
+  std::vector<Case> tiles =
+      Batches({Noise}, {{1, 1536}, {1, 2048}, {1, 4096}, {1, 8192}, {1, 16384}, {8, 2048}});
+  for (const Case& wide : Cases({Noise}, {{4096, 64}})) tiles.push_back(wide);
+  std::vector<std::pair<int64_t, int64_t>> short_sequences = {
+      {1, 128}, {1, 512}, {4, 256}, {8, 512}, {32, 512}, {64, 128}, {16, 256}, {64, 64}};
   return {
       {"direct",
-       direct,
-       {LONGWAVE_CONSTANT(cuda_direct_us_per_call), LONGWAVE_CONSTANT(cuda_direct_ps_per_flop)}},
+       tiles,
+       {LONGWAVE_CONSTANT(cuda_direct_us_per_call), LONGWAVE_CONSTANT(cuda_direct_ns_per_token),
+        LONGWAVE_CONSTANT(cuda_direct_ps_per_flop)}},
       {"direct",
        Cases({GridNoise}, {{64, 64}, {96, 64}}, at::kBFloat16, /*grid=*/true),
        {LONGWAVE_CONSTANT(cuda_direct_mma_ps_per_flop)}},
+      {"direct", Batches({Noise}, short_sequences), {LONGWAVE_CONSTANT(cuda_fused_us_per_tile)}},
       {"structured",
-       Cases({Steep, Clipped, Alibi}, {{1024, 64}, {4096, 64}, {16384, 64}, {65536, 64}},
-             at::kBFloat16),
+       Batches({Steep, Clipped, Alibi},
+               {{1, 512}, {1, 1024}, {1, 4096}, {1, 16384}, {1, 65536}, {32, 512}, {8, 1024}}),
        {LONGWAVE_CONSTANT(cuda_structured_us_per_call),
+        LONGWAVE_CONSTANT(cuda_structured_us_per_sequence),
         LONGWAVE_CONSTANT(cuda_structured_ps_per_flop),
         LONGWAVE_CONSTANT(cuda_structured_ps_per_state),
         LONGWAVE_CONSTANT(cuda_structured_ps_per_decayed_state)}},
       {"structured",
        Cases({ClippedFar}, {{4096, 64}, {16384, 64}, {65536, 64}}, at::kBFloat16),
        {LONGWAVE_CONSTANT(cuda_structured_wide_ps_per_flop)}},
+      {"low_rank",
+       Batches({Inverse}, {{1, 2048}, {1, 4096}, {1, 16384}, {1, 65536}, {4, 4096}}),
+       {LONGWAVE_CONSTANT(cuda_structured_ps_per_mix)}},
       {"structured",
-       Cases({Clipped, Alibi}, {{2048, 64}, {8192, 64}, {32768, 64}}),
-       {LONGWAVE_CONSTANT(cuda_structured_simt_ps_per_flop)}},
+       Cases({Clipped, Alibi}, {{512, 64}, {2048, 64}, {8192, 64}, {32768, 64}}),
+       {LONGWAVE_CONSTANT(cuda_structured_simt_us_per_call),
+        LONGWAVE_CONSTANT(cuda_structured_simt_ps_per_flop)}},
       {"fft",
-       Cases({Noise}, {{2048, 64}, {8192, 64}, {65536, 64}, {8192, 16}, {65536, 16}},
+       Cases({Noise}, {{2048, 64}, {8192, 64}, {65536, 64}, {262144, 64}, {8192, 16}, {65536, 16}},
              at::kBFloat16),
-       {LONGWAVE_CONSTANT(cuda_fft_us_per_call), LONGWAVE_CONSTANT(cuda_fft_ps_per_point),
+       {LONGWAVE_CONSTANT(cuda_fft_us_per_call), LONGWAVE_CONSTANT(cuda_fft_ps_per_flop),
         LONGWAVE_CONSTANT(cuda_fft_near_ps_per_flop)}},
       {"fft",
        Cases({GridNoise}, {{64, 64}, {128, 64}}, at::kBFloat16, /*grid=*/true),
@@ -160,13 +186,13 @@ std::vector<Experiment> CudaExperiments() {
   };
 }
 
-// Milliseconds of one head.
+// Milliseconds of one head of one sequence.
 double Measure(const Experiment& experiment, const Case& problem, int64_t heads,
                const at::Tensor& table, Timer& timer) {
   const int64_t n = problem.grid ? problem.size * problem.size : problem.size, d = problem.dim;
   const at::TensorOptions options =
       at::TensorOptions().dtype(problem.dtype).device(TorchDevice(timer.info()));
-  const auto random = [&] { return at::randn({1, n, heads, d}, options); };
+  const auto random = [&] { return at::randn({problem.batch, n, heads, d}, options); };
   const at::Tensor q = random(), k = random(), v = random();
   const at::Tensor w = at::randn({d, d}, options.dtype(at::kFloat));
   AttentionOptions attention;
@@ -181,7 +207,7 @@ double Measure(const Experiment& experiment, const Case& problem, int64_t heads,
   const auto bias = c10::make_intrusive<RelativeBias>(table);
   return timer.Milliseconds(/*as_graph=*/true, [&] {
     RpeAttention(q, k, v, w, bias, std::nullopt, std::nullopt, attention);
-  }) / static_cast<double>(heads);
+  }) / static_cast<double>(heads * problem.batch);
 }
 
 // x >= 0 that minimises sum over i of (sum_k rows[i][k] x_k - 1)^2, by coordinate descent.
@@ -225,7 +251,7 @@ void Run(const Experiment& experiment, Timer& timer, CostConstants& known) {
     shape.threads = at::get_num_threads();
     shape.device = cuda ? at::kCUDA : at::kCPU;
     shape.dtype = problem.dtype;
-    shape.units = heads;
+    shape.units = heads * problem.batch;
     shape.bias = bias.get();
     shape.range = FeatureRange::Typical(problem.dim);
     const auto predict = [&](const CostConstants& costs) {

@@ -26,24 +26,34 @@ struct CostConstants {
 
   // On a CUDA device as a whole.
 
-  // direct: what a call costs beside its products, which run on Hopper's warpgroup instructions or,
-  // for grids and on other devices, on the tensor cores of all.
+  // direct by tiles in device memory: what a call costs, the operands of a token, and the products,
+  // which run on Hopper's warpgroup instructions or, for grids and on other devices, on the tensor
+  // cores of all.
   double cuda_direct_us_per_call = 0;
+  double cuda_direct_ns_per_token = 0;
   double cuda_direct_ps_per_flop = 0;
   double cuda_direct_mma_ps_per_flop = 0;
-  // structured, low_rank: the same, on tensor cores (bfloat16) or not, on them also where a head's
-  // direct tiles are not few neighbours (wide); and on them what each element of a state costs a
-  // token, of a constant or of an exponential (decayed).
+  // direct in one kernel, for short sequences: a thread block's tile of keys in one of the kernel's
+  // layouts, to which direct_costs.cc compares all the rest.
+  double cuda_fused_us_per_tile = 0;
+  // structured, low_rank on tensor cores (bfloat16): what a call costs; a sequence; the products of
+  // its tokens; what each element of a state costs a token, of a constant or of an exponential
+  // (decayed); the products where a head's direct tiles are not few neighbours (wide); and a
+  // multiplication of an element by a coefficient of a smooth far field, each block.
   double cuda_structured_us_per_call = 0;
+  double cuda_structured_us_per_sequence = 0;
   double cuda_structured_ps_per_flop = 0;
-  double cuda_structured_wide_ps_per_flop = 0;
   double cuda_structured_ps_per_state = 0;
   double cuda_structured_ps_per_decayed_state = 0;
+  double cuda_structured_wide_ps_per_flop = 0;
+  double cuda_structured_ps_per_mix = 0;
+  // The same without tensor cores.
+  double cuda_structured_simt_us_per_call = 0;
   double cuda_structured_simt_ps_per_flop = 0;
-  // fft: the same; each point of a complex channel's transform, there and back; what is not
-  // transformed; and in a grid each point with all that belongs to it.
+  // fft: what a call costs; transforms, there and back, counted as 5 N log2 N each; what is not
+  // transformed; and in a grid each point of a complex channel with all that belongs to it.
   double cuda_fft_us_per_call = 0;
-  double cuda_fft_ps_per_point = 0;
+  double cuda_fft_ps_per_flop = 0;
   double cuda_fft_near_ps_per_flop = 0;
   double cuda_fft_grid_ps_per_point = 0;
 };

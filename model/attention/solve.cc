@@ -120,7 +120,11 @@ int64_t PlannedLength(const BiasTable& table, int64_t length) {
 // by row, which is slow, and need not keep the tolerance.
 void SolveAsPlannedOnDevice(const Problem& problem) {
   Shape base = BaseShape(problem);
-  base.units = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(base.units)));
+  const auto sequences =
+      std::count_if(problem.sequences.begin(), problem.sequences.end(),
+                    [](const Sequence& sequence) { return sequence.length > 0; });
+  base.units =
+      problem.heads() * static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(sequences)));
   const BiasTable table = problem.bias->Table();
   const auto cache = problem.bias->device_cache().Get<AssignmentCache>(
       problem.q.device().index(), [] { return std::make_shared<const AssignmentCache>(); });

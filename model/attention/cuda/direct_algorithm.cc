@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "model/attention/cuda/algorithms.h"
+#include "model/attention/cuda/direct_costs.h"
 #include "model/attention/cuda/direct_fused_plan.h"
 #include "model/attention/cuda/direct_tiles.h"
 #include "model/attention/cuda/direct_workspace.h"
@@ -88,21 +89,26 @@ class DirectAlgorithm final : public Algorithm {
   bool Serves(FeatureMap) const override { return true; }
 
   Estimate Predict(const Shape& shape) const override {
-    const double n = static_cast<double>(shape.length);
     if (!OnTensorCores(shape)) return Reference().Predict(shape);
-    const double flop =
-        2 * n * n *
-        static_cast<double>(PaddedFeatures(shape.feature_dim) + 64 * Panels(shape.value_dim));
-    const CostConstants& costs = *shape.costs;
-    const double call_ms = 1e-3 * costs.cuda_direct_us_per_call;
     const auto [products, parts, error] = PrecisionOf(shape.dtype);
-    const double ps_per_flop = OnHopper(shape.bias->Table().grid_width)
-                                   ? costs.cuda_direct_ps_per_flop
-                                   : costs.cuda_direct_mma_ps_per_flop;
-    return {call_ms / static_cast<double>(shape.units) +
-                1e-9 * products * flop * (shape.causal ? 0.55 : 1) * ps_per_flop,
-            error,
-            static_cast<int64_t>(n) * parts * kPanelRowBytes *
+    const bool hopper = OnHopper(shape.bias->Table().grid_width);
+    const CostConstants& costs = *shape.costs;
+    const auto units = static_cast<double>(shape.units);
+    const EqualSequences sequences{shape.length, shape.units};
+    const DirectWidths widths{PaddedFeatures(shape.feature_dim),
+                              kPanelColumns * Panels(shape.value_dim), parts, products,
+                              shape.causal};
+    double call_ms = 1e-3 * costs.cuda_direct_us_per_call;
+    double ms = call_ms + TilesMilliseconds({&sequences, 1}, widths, hopper, costs);
+    if (hopper && ForFused(shape)) {
+      const auto fused = ChooseFusedLayout({&sequences, 1}, shape.causal, Multiprocessors(), costs);
+      if (fused.has_value() && fused->milliseconds < ms) {
+        ms = fused->milliseconds;
+        call_ms = fused->call_milliseconds;
+      }
+    }
+    return {ms / units, error,
+            shape.length * parts * kPanelRowBytes *
                 (2 * Panels(shape.feature_dim) + Panels(shape.value_dim)),
             call_ms};
   }
@@ -121,7 +127,7 @@ class DirectAlgorithm final : public Algorithm {
     }
 
     args.maxima = MaximaOf(*problem.bias, problem.q.device());
-    const int multiprocessors = at::cuda::getCurrentDeviceProperties()->multiProcessorCount;
+    const int multiprocessors = Multiprocessors();
     if (const std::optional<FusedPlan> plan = PlanFused(problem, attention, multiprocessors)) {
       C10_CUDA_CHECK(LaunchDirectFused(args, *plan, stream));
       return;
@@ -149,7 +155,7 @@ class DirectAlgorithm final : public Algorithm {
 
  private:
   struct Precision {
-    double products;  // of parts, for every product
+    int64_t products;  // of parts, for every product
     int64_t parts;
     double error;
   };
@@ -168,6 +174,17 @@ class DirectAlgorithm final : public Algorithm {
     int64_t padded = 16;
     while (padded < features) padded *= 2;
     return padded;
+  }
+
+  static int Multiprocessors() {
+    return at::cuda::getCurrentDeviceProperties()->multiProcessorCount;
+  }
+
+  // FusedServes, if the tensors lie well.
+  static bool ForFused(const Shape& shape) {
+    return shape.dtype == at::kBFloat16 && shape.map == FeatureMap::kPrf &&
+           shape.range.exponent <= kMaxUnshiftedExponent &&
+           std::max({shape.dim, shape.feature_dim, shape.value_dim}) <= kPanelColumns;
   }
 
   static bool OnHopper(int64_t grid_width) { return grid_width == 0 && HasDirectHopper(); }

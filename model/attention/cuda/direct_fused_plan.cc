@@ -4,42 +4,27 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
+#include <vector>
 
+#include "model/attention/cost_table.h"
+#include "model/attention/cuda/direct_costs.h"
 #include "model/attention/cuda/direct_workspace.h"
 
 namespace longwave::attention::cuda {
 namespace {
 
-// What a block takes on an H100, microseconds: its set-up, and each tile of 64 keys.
-struct Candidate {
-  FusedLayout layout;
-  double block;
-  double tile;
-};
-constexpr Candidate kCandidates[] = {
-    {{4, 1, 2}, 5.3, 2.8},  {{4, 1, 1}, 5.3, 1.5},  {{3, 1, 1}, 4.2, 1.42},
-    {{2, 2, 1}, 3.8, 1.27}, {{1, 4, 1}, 7.4, 0.73},
-};
-
-// The same of a call by tiles in device memory: its four launches, every row of a tile of a head,
-// every product of two of them.
-constexpr double kTilesCall = 14;
-constexpr double kTilesToken = 0.5e-3;
-constexpr double kTilesProduct = 256.0 / 600e6;
-
-// Beyond this nothing was measured to be faster than tiles in device memory.
-constexpr int64_t kLongest = 1024;
-// These times are good to about 20%.
-constexpr double kMargin = 0.9;
-
-// Calls fn(length) for the sequences of the launch.
-template <typename Fn>
-void ForEachLength(const Problem& problem, const SequenceView& sequences, const Fn& fn) {
+// The sequences of the launch, in all its heads.
+std::vector<EqualSequences> SequencesOf(const Problem& problem, const AttentionArgs& args) {
+  std::map<int64_t, int64_t> counts;
   for (const Sequence& sequence : problem.sequences) {
-    if (sequence.length >= sequences.min_length && sequence.length <= sequences.max_length) {
-      fn(sequence.length);
-    }
+    const int64_t n = sequence.length;
+    if (n == 0 || n < args.sequences.min_length || n > args.sequences.max_length) continue;
+    counts[n] += args.head_end - args.head_begin;
   }
+  std::vector<EqualSequences> sequences;
+  for (const auto& [length, count] : counts) sequences.push_back({length, count});
+  return sequences;
 }
 
 }  // namespace
@@ -47,47 +32,31 @@ void ForEachLength(const Problem& problem, const SequenceView& sequences, const 
 std::optional<FusedPlan> PlanFused(const Problem& problem, const AttentionArgs& args,
                                    int multiprocessors) {
   if (!FusedServes(args) || ShiftsFeatures(problem)) return std::nullopt;
-  const SequenceView& sequences = args.sequences;
-  const double heads = args.head_end - args.head_begin;
-  int64_t longest = 0;
-  double tokens = 0, products = 0;
-  ForEachLength(problem, sequences, [&](int64_t length) {
-    const auto n = static_cast<double>((length + kTileRows - 1) / kTileRows * kTileRows);
-    longest = std::max(longest, length);
-    tokens += n;
-    products += n * n * (args.bias.causal ? 0.55 : 1);
-  });
+  const std::vector<EqualSequences> sequences = SequencesOf(problem, args);
+  const bool causal = args.bias.causal;
+  const CostConstants& costs = kCostTable;
+  const std::optional<FusedChoice> choice =
+      ChooseFusedLayout(sequences, causal, multiprocessors, costs);
+  if (!choice.has_value()) return std::nullopt;
+  DirectWidths widths;
+  widths.causal = causal;
+  const double tiles_ms = 1e-3 * costs.cuda_direct_us_per_call +
+                          TilesMilliseconds(sequences, widths, /*hopper=*/true, costs);
+  if (choice->milliseconds >= tiles_ms) return std::nullopt;
 
-  std::optional<FusedPlan> best;
-  if (longest > kLongest) return std::nullopt;
-  double best_time =
-      kMargin * (kTilesCall + heads * (kTilesToken * tokens + kTilesProduct * products));
-  for (const auto& [layout, block, tile] : kCandidates) {
-    if (longest > FusedMaxLength(layout)) continue;
-    const int64_t rows = layout.rows();
-    int64_t blocks = 0;
-    double time = 0;  // of all blocks, one after the other
-    ForEachLength(problem, sequences, [&, block = block, tile = tile](int64_t length) {
-      const int64_t count = (length + rows - 1) / rows;
-      const auto tiles = static_cast<double>((length + 63) / 64) * (args.bias.causal ? 0.55 : 1);
-      blocks += count;
-      time += static_cast<double>(count) * (block + tile * tiles);
-    });
-    if (blocks == 0) continue;
-    const auto all = static_cast<double>(blocks) * heads;
-    const auto waves =
-        static_cast<double>((static_cast<int64_t>(all) + multiprocessors - 1) / multiprocessors);
-    time *= heads / all * waves;
-    if (time >= best_time) continue;
-    best_time = time;
-    best = {layout, static_cast<int>(longest), static_cast<int>(blocks)};
+  FusedPlan plan{choice->layout, static_cast<int>(sequences.back().length), 0};
+  if (c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
+    // A graph may be replayed with other lengths.
+    plan.blocks =
+        static_cast<int>(args.sequences.tokens / plan.layout.rows()) + args.sequences.count;
+    return plan;
   }
-  // A graph may be replayed with other lengths.
-  if (best.has_value() &&
-      c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
-    best->blocks = static_cast<int>(sequences.tokens / best->layout.rows()) + sequences.count;
+  const int heads = args.head_end - args.head_begin;
+  for (const auto& [length, count] : sequences) {
+    const int64_t blocks = (length + plan.layout.rows() - 1) / plan.layout.rows();
+    plan.blocks += static_cast<int>(blocks * (count / heads));
   }
-  return best;
+  return plan;
 }
 
 }  // namespace longwave::attention::cuda

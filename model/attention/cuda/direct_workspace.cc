@@ -10,9 +10,6 @@
 namespace longwave::attention::cuda {
 namespace {
 
-// exp(-87) is float32's least. What is typical has to do, as the projection is on the device.
-constexpr double kMaxUnshiftedExponent = 60;
-
 int32_t PartsOf(at::ScalarType dtype) {
   switch (dtype) {
     case at::kBFloat16:
@@ -39,6 +36,7 @@ int64_t OperandBytes(const Problem& problem) {
 
 bool ShiftsFeatures(const Problem& problem) {
   const auto& [map, normalize, scale] = problem.features;
+  // What is typical has to do, as the projection is on the device.
   return FeatureRange::Typical(problem.q.size(2), normalize, scale).exponent >
          kMaxUnshiftedExponent;
 }

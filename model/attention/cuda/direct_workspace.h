@@ -19,6 +19,9 @@ inline int32_t Panels(int64_t columns) {
 // Bytes of the operands of one head.
 int64_t OperandBytes(const Problem& problem);
 
+// The largest exponent of features that are written as they are: exp(-87) is float32's least.
+inline constexpr double kMaxUnshiftedExponent = 60;
+
 // Whether features may lie so far apart that float32 would lose them as zeros: then the largest of
 // each over the keys is taken off before they are written (DirectOperands::key_maxima).
 bool ShiftsFeatures(const Problem& problem);

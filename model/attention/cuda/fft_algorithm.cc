@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -323,13 +324,14 @@ class FftAlgorithm final : public Algorithm {
     constexpr double kTiles = 2 * kFftNearChunks + 1;
     const double near =
         grid ? 0 : 2 * n * (kTiles * kFftChunk * (features + values) + 2 * features * values);
+    const double size = static_cast<double>(points);
     const CostConstants& costs = *shape.costs;
     const double call_ms = 1e-3 * costs.cuda_fft_us_per_call;
-    const double ms =
-        call_ms / static_cast<double>(shape.units) +
-        1e-9 * (channels * static_cast<double>(points) *
-                    (grid ? costs.cuda_fft_grid_ps_per_point : costs.cuda_fft_ps_per_point) +
-                near * costs.cuda_fft_near_ps_per_flop);
+    const double ms = call_ms / static_cast<double>(shape.units) +
+                      1e-9 * (channels * size *
+                                  (grid ? costs.cuda_fft_grid_ps_per_point
+                                        : 2 * 5 * std::log2(size) * costs.cuda_fft_ps_per_flop) +
+                              near * costs.cuda_fft_near_ps_per_flop);
     return {
         ms, shape.tolerance,
         4 * (grid ? shape.length : points / 2) * TokenFloats(shape.feature_dim, shape.value_dim),

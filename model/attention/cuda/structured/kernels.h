@@ -76,6 +76,9 @@ cudaError_t LaunchSimtQueries(const StructuredArgs& args, cudaStream_t stream);
 // The part of LaunchScan that belongs to FarMixes: of the mma implementation only.
 cudaError_t LaunchMixedScan(const StructuredArgs& args, cudaStream_t stream);
 
+// Multiplications by coefficients that it makes for each element of a state in every block.
+int MixedScanSteps(const FarMix& mix);
+
 // Sums of states of `size` elements (an even number) over the far field. bf16: of the mma
 // implementation. Where it can it works in place, and lets `sums` be `states`. A captured launch
 // serves sequences up to the longest of its capture; the bf16 sums of longer ones may be NaN, which

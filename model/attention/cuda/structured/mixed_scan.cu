@@ -151,18 +151,39 @@ cudaError_t Start(const StructuredArgs& args, cudaStream_t stream) {
   return LaunchEarly(MixedScan<kRank, kRates>, grid, dim3(kLanes, kSegments), 0, stream, args);
 }
 
+// Sizes that the kernel is compiled for.
+constexpr int kFewRates = 10;
+constexpr int RatesOf(int rates) { return rates <= kFewRates ? kFewRates : kMaxRates; }
+constexpr int RankOf(int rank) { return rank <= 4 ? 4 : rank <= 6 ? 6 : kMaxRank; }
+
 template <int kRank>
 cudaError_t StartRank(const StructuredArgs& args, cudaStream_t stream) {
-  return args.plan.max_rates <= 10 ? Start<kRank, 10>(args, stream)
-                                   : Start<kRank, kMaxRates>(args, stream);
+  return RatesOf(args.plan.max_rates) == kFewRates ? Start<kRank, kFewRates>(args, stream)
+                                                   : Start<kRank, kMaxRates>(args, stream);
 }
 
 }  // namespace
 
 cudaError_t LaunchMixedScan(const StructuredArgs& args, cudaStream_t stream) {
-  return args.plan.max_rank <= 4   ? StartRank<4>(args, stream)
-         : args.plan.max_rank <= 6 ? StartRank<6>(args, stream)
-                                   : StartRank<kMaxRank>(args, stream);
+  switch (RankOf(args.plan.max_rank)) {
+    case 4:
+      return StartRank<4>(args, stream);
+    case 6:
+      return StartRank<6>(args, stream);
+    default:
+      return StartRank<kMaxRank>(args, stream);
+  }
+}
+
+int MixedScanSteps(const FarMix& mix) {
+  int steps = 0;
+  for (const FarMix::Side* const side : {&mix.left, &mix.right}) {
+    if (side->nearest == 0) continue;
+    int rates = 0;
+    while (rates < kMaxRates && side->decay[rates] != 0) ++rates;
+    steps += RatesOf(rates) * (2 * RankOf(mix.rank) + 1);
+  }
+  return steps;
 }
 
 }  // namespace longwave::attention::cuda

@@ -154,28 +154,24 @@ class BlockAlgorithm final : public Algorithm {
     const DevicePlan::Head head = HeadOf(shape);
     const TableStructure& structure = *head.structure;
     const BlockStructure blocks(structure, head.basis);
+    const bool mma = ForMma(shape);
     const double m = static_cast<double>(shape.feature_dim), d = static_cast<double>(shape.dim),
                  e = static_cast<double>(shape.value_dim);
     const double groups = static_cast<double>(blocks.groups.size());
-    const auto decayed = static_cast<double>(
-        std::count_if(blocks.groups.begin(), blocks.groups.end(),
-                      [](const StateGroup& group) { return group.weighted != 0; }));
-    const double tile_flop =
-        2 * kBlock * static_cast<double>(blocks.DirectTiles(shape.length)) * (m + e) + 8 * d * m;
-    const bool mma = ForMma(shape);
-    const double n = static_cast<double>(shape.length);
-    const CostConstants& costs = *shape.costs;
-    const double ps_per_flop = blocks.Neighbours() ? costs.cuda_structured_ps_per_flop
-                                                   : costs.cuda_structured_wide_ps_per_flop;
-    const double ps_per_token =
-        mma ? ps_per_flop * tile_flop +
-                  m * e *
-                      (costs.cuda_structured_ps_per_state * (groups - decayed) +
-                       costs.cuda_structured_ps_per_decayed_state * decayed)
-            : costs.cuda_structured_simt_ps_per_flop * (tile_flop + 4 * groups * m * e);
-    const double call_ms = 1e-3 * costs.cuda_structured_us_per_call;
-    const double ms = call_ms / static_cast<double>(shape.units) + 1e-9 * n * ps_per_token;
     const int64_t slots = (shape.length + kBlock - 1) / kBlock;
+    const double tile_columns = 2 * kBlock * static_cast<double>(blocks.DirectTiles(shape.length));
+    const CostConstants& costs = *shape.costs;
+    double call_ms, ms;
+    if (mma) {
+      call_ms = 1e-3 * costs.cuda_structured_us_per_call;
+      ms = 1e-3 * costs.cuda_structured_us_per_sequence +
+           1e-9 * MmaPicoseconds(blocks, static_cast<double>(slots), tile_columns, costs);
+    } else {
+      call_ms = 1e-3 * costs.cuda_structured_simt_us_per_call;
+      ms = 1e-9 * static_cast<double>(shape.length) * costs.cuda_structured_simt_ps_per_flop *
+           (tile_columns * (m + e) + 8 * d * m + 4 * groups * m * e);
+    }
+    ms += call_ms / static_cast<double>(shape.units);
     return {ms, structure.ErrorBound(shape.length, shape.range.spread) + Rounding(shape),
             slots * kBlock * static_cast<int64_t>(mma ? 2 * kMmaSize : 8 * m) +
                 slots * static_cast<int64_t>(groups * 2 * m * (e + 8) * (mma ? 2 : 4)),
@@ -258,6 +254,28 @@ class BlockAlgorithm final : public Algorithm {
   }
 
  private:
+  // Of a sequence of so many blocks. The kernels for tensor cores compute kMmaSize channels and
+  // features of any head.
+  static double MmaPicoseconds(const BlockStructure& structure, double blocks, double tile_columns,
+                               const CostConstants& costs) {
+    constexpr double kSize = kMmaSize, kState = kSize * kSize;
+    // What a scan takes to begin, in blocks: measured.
+    constexpr double kScanStart = 6;
+    double constants = 0, decayed = 0;
+    for (const StateGroup& group : structure.groups) {
+      (group.weighted == 0 || group.mixed != 0 ? constants : decayed) += 1;
+    }
+    const double ps_per_token =
+        (tile_columns * 2 * kSize + 8 * kState) * (structure.Neighbours()
+                                                       ? costs.cuda_structured_ps_per_flop
+                                                       : costs.cuda_structured_wide_ps_per_flop) +
+        constants * kState * costs.cuda_structured_ps_per_state;
+    const double ps_per_scanned =
+        kState * (kBlock * decayed * costs.cuda_structured_ps_per_decayed_state +
+                  MixedScanSteps(structure.mix) * costs.cuda_structured_ps_per_mix);
+    return blocks * kBlock * ps_per_token + (blocks + kScanStart) * ps_per_scanned;
+  }
+
   static DevicePlan::Head HeadOf(const Shape& shape) {
     if (!kSmooth) return HeadsOf<Cut::kExact>(*shape.bias)->heads[shape.head];
     return ForMma(shape) ? HeadsOf<Cut::kCoarse>(*shape.bias)->heads[shape.head]
