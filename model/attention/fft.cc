@@ -320,7 +320,7 @@ class FftAlgorithm final : public Algorithm {
     const int64_t step = TransformsAtATime(std::max<int64_t>(1, shape.transform_size / 2));
     const int64_t bytes = shape.transform_size *
                           (4 * (shape.feature_dim + shape.value_dim) + 12 * step * shape.threads);
-    return {ms / shape.threads, 1e-5, bytes};
+    return {ms / shape.threads, shape.tolerance, bytes};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {

@@ -5,6 +5,7 @@ Inputs and results are CPU tensors; `attend` and `attend_2d` compute on the devi
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,18 @@ def trf_condition(attend64, q, k, w, normalize=True, scale=1.0):
         lost = (phi_q.abs() @ phi_k.abs().mT) / (phi_q @ phi_k.mT).abs()  # within a weight
         conditions.append((shares[:, :, head] * lost).sum(-1))
     return torch.stack(conditions, -1)
+
+
+def stated_bounds(plans):
+    """Algorithm -> the largest error bound that the plans, of one head and length each, state; "auto" -> that of their picks."""
+    bounds = {}
+    for text in plans:
+        group, = json.loads(text)["groups"]
+        stated = re.findall(r"(\w+) takes [0-9.e+-]+ ms and errs by at most ([0-9.e+-]+)", group["reason"])
+        assert group["heads"] == [0] and group["predicted_ms"] >= 0 and group["algorithm"] in dict(stated)
+        for name, bound in [*stated, ("auto", group["error_bound"])]:
+            bounds[name] = max(float(bound), bounds.get(name, 0))
+    return bounds
 
 
 def run_alone(script):

@@ -9,5 +9,9 @@ PROMISE = {
     torch.float64: 1e-12,  # the C++ reference against the Python one
 }
 
-# Rounding of float32 features, products and sums that comes on top of an algorithm's certificate.
-ROUNDING = 2e-6
+# Rounding that comes on top of an algorithm's certificate: of features, products and sums in float32, of the output in 16 bits.
+ROUNDING = {
+    torch.float32: 2e-6,
+    torch.bfloat16: 2.0**-8,
+    torch.float16: 2.0**-11,
+}
