@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from longwave_torch.reference import features, prepare
+from tolerances import PROMISE
 
 _BUILD = Path(os.environ["LONGWAVE_BUILD_DIR"])
 _CUDA_LIBRARY = _BUILD / "lib/liblongwave_cuda.so"
@@ -123,6 +124,21 @@ def error(out, expected, v):
         return 0.0
     scale = v.double().abs().amax(1)
     return ((out.double() - expected).abs().amax(1) / scale).nan_to_num(nan=float("inf")).max().item()
+
+
+def keep_promise_or_refuse(call, algorithms, expected, v):
+    """The algorithms for which call(algorithm) is as good as promised; all others refuse, but for those that never may."""
+    answered = set()
+    for algorithm in algorithms:
+        try:
+            out = call(algorithm)
+        except ValueError as refusal:
+            assert algorithm not in ("auto", "direct"), refusal
+            assert f'"{algorithm}"' in str(refusal)
+            continue
+        assert error(out, expected, v) <= PROMISE[out.dtype], algorithm
+        answered.add(algorithm)
+    return answered
 
 
 def row_errors(out, expected, v):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from longwave_torch import reference
 import operators
-from operators import (HEADS, KINDS, RelativeBias2d, attend_2d, attend_2d_prepared, doubles, error, inputs, make_hostile, plan_2d, put,
+from operators import (HEADS, KINDS, RelativeBias2d, attend_2d, attend_2d_prepared, doubles, error, inputs, keep_promise_or_refuse, make_hostile, plan_2d, put,
                        row_errors, run_alone, stated_bounds, trf_condition)
 from tolerances import PROMISE, ROUNDING
 
 # Around the block of 8 x 8 tokens, thin grids, and more blocks than a box has.
-GRIDS = [(1, 1), (1, 130), (70, 1), (2, 40), (3, 5), (8, 8), (9, 17), (16, 24), (25, 31), (33, 40), (40, 12)]
+GRIDS = [(1, 1), (1, 130), (70, 1), (2, 40), (3, 5), (8, 8), (9, 17), (16, 24), (25, 31), (40, 12), (33, 40)]
 ALGORITHMS = ["auto", "structured", "direct", "fft"]
 
 
@@ -132,11 +132,23 @@ def has_certificate(kind):
     return kind != "trf" if operators.device == "cpu" else kind == "normalised"
 
 
+def must_answer(table, kind):
+    """The algorithms that have to compute the last grid rather than refuse."""
+    names = {"auto", "direct"}
+    if operators.device != "cpu":
+        return names
+    if table not in ("peak", "noise 5") or kind in ("normalised", "trf"):
+        names.add("fft")
+    if table in STRUCTURED and kind in ("normalised", "scaled"):
+        names.add("structured")
+    return names
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", TABLES)
 def test_forced_algorithms_keep_the_promise(table, kind):
     options = KINDS[kind]
-    for height, width in {"trf": [(8, 8), (25, 31)], "unnormalised": [(8, 8), (25, 31)]}.get(kind, GRIDS):
+    for height, width in {"normalised": GRIDS, "scaled": GRIDS[::2], "unnormalised": [(8, 8), GRIDS[-1]]}.get(kind, [(8, 8), (25, 31)]):
         torch.set_num_threads(2 if height * width > 500 else 1)
         bias = TABLES[table](height, width).float().contiguous()
         q, k, v, w = inputs(1, height * width, seed=height, shared=height % 2 == 0)
@@ -159,8 +171,7 @@ def test_forced_algorithms_keep_the_promise(table, kind):
             bounds = certificates(table, (height, width), w, **options)
             for algorithm, largest in answered.items():
                 assert largest <= bounds[algorithm] + ROUNDING[torch.float32], (algorithm, height, width)
-        if kind in ("normalised", "scaled"):
-            assert "structured" in answered or table not in STRUCTURED or height * width < 1000 or operators.device != "cpu"
+    assert must_answer(table, kind) <= set(answered)
 
 
 STRUCTURED = {"flat", "clipped on one axis", "clipped", "clipped unevenly", "separable, clipped", "axial", "axial, large", "axial with a window", "manhattan decay",
@@ -255,20 +266,21 @@ def test_half_precision(table, dtype):
 
 
 HOSTILE = {
-    # name: (table, scale of W, scale, normalize, what is done to q, k)
-    "a large key leaves a window": (window, 2.0, 2.4, True, "outlier"),
-    "the same, not normalised": (window, 1.0, 1.0, False, "outlier"),
-    "exponents beyond float32": (TABLES["clipped"], 2.0, 20.0, True, "aligned"),
-    "large exponents": (TABLES["clipped"], 1.0, 12.0, True, "aligned"),
+    # name: (table, scale of W, scale, normalize, what is done to q, k, the algorithms beside direct that answer on the CPU)
+    "a large key leaves a window": (window, 2.0, 2.4, True, "outlier", {"structured"}),
+    "the same, not normalised": (window, 1.0, 1.0, False, "outlier", set()),
+    "exponents beyond float32": (TABLES["clipped"], 2.0, 20.0, True, "aligned", set()),
+    "large exponents": (TABLES["clipped"], 1.0, 12.0, True, "aligned", {"fft"}),
     "forbidden keys after a decay": (
-        lambda h, w: decays(h, w, (0.2, 0.2), (0.3, 0.3)).masked_fill(distances(h, w)[1].abs() > 25, -math.inf), 2.0, 4.5, True, "outlier"),
-    "weights of very different size": (lambda h, w: 20 * clipped(h, w, 4, 4), 1.0, 2.0, True, "outlier"),
+        lambda h, w: decays(h, w, (0.2, 0.2), (0.3, 0.3)).masked_fill(distances(h, w)[1].abs() > 25, -math.inf), 2.0, 4.5, True, "outlier",
+        set()),
+    "weights of very different size": (lambda h, w: 20 * clipped(h, w, 4, 4), 1.0, 2.0, True, "outlier", {"structured"}),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_promise_is_kept_on_hostile_inputs(name):
-    table, w_scale, scale, normalize, trick = HOSTILE[name]
+    table, w_scale, scale, normalize, trick, answering = HOSTILE[name]
     grid = (48, 56)
     n = grid[0] * grid[1]
     q, k, v, w = inputs(1, n, dim=16, features=16)
@@ -278,36 +290,32 @@ def test_the_promise_is_kept_on_hostile_inputs(name):
     options = dict(normalize=normalize, scale=scale)
     expected = attend_2d(*doubles(q, k, v), w, bias, grid, algorithm="reference", **options)
     assert expected.isfinite().all()
-    assert error(attend_2d(q, k, v, w, bias, grid, **options), expected, v) <= PROMISE[torch.float32]
-    try:
-        out = attend_2d(q, k, v, w, bias, grid, algorithm="fft", **options)
-    except ValueError as refusal:
-        assert '"fft"' in str(refusal)
-        return
-    assert error(out, expected, v) <= PROMISE[torch.float32]
+    answered = keep_promise_or_refuse(lambda algorithm: attend_2d(q, k, v, w, bias, grid, algorithm=algorithm, **options), ALGORITHMS, expected, v)
+    assert answered == answering | {"auto", "direct"} or operators.device != "cpu"
 
 
 def put_noise(*values):
     return lambda h, w: put(random(2 * h - 1, 2 * w - 1), values)
 
 
-# The 2-D FFT transforms the whole table: name: (table, kinds whose rows mostly drown in its rounding errors).
-PEAKED = {
-    "noise 3": (TABLES["noise 3"], set()),
-    "noise 5": (TABLES["noise 5"], {"scaled", "unnormalised, larger"}),
-    "peak of 12": (put_noise((0, 0, 12.0)), {"scaled", "unnormalised, larger"}),
-    "spike of 12 far away": (put_noise((9, -12, 12.0)), {"normalised", "scaled", "unnormalised", "unnormalised, larger"}),
-    "one quadrant": (lambda h, w: torch.where((distances(h, w)[0] > 0) | (distances(h, w)[1] > 0), -20.0, random(2 * h - 1, 2 * w - 1)), set()),
-}
-
-
 PRF_KINDS = {name: options for name, options in KINDS.items() if name != "trf"} | {"unnormalised, larger": {"normalize": False}}
+EVERY = set(PRF_KINDS)
+# The 2-D FFT transforms the whole table: name: (table, kinds whose rows mostly drown in its rounding errors, so that it refuses every grid;
+# kinds whose largest grid it has to compute on the CPU).
+PEAKED = {
+    "noise 3": (TABLES["noise 3"], set(), EVERY),
+    "noise 5": (TABLES["noise 5"], {"scaled", "unnormalised, larger"}, set()),
+    "peak of 12": (put_noise((0, 0, 12.0)), {"scaled", "unnormalised, larger"}, {"normalised"}),
+    "spike of 12 far away": (put_noise((9, -12, 12.0)), EVERY, set()),
+    "one quadrant": (lambda h, w: torch.where((distances(h, w)[0] > 0) | (distances(h, w)[1] > 0), -20.0, random(2 * h - 1, 2 * w - 1)),
+                     set(), EVERY),
+}
 
 
 @pytest.mark.parametrize("kind", PRF_KINDS)
 @pytest.mark.parametrize("table", PEAKED)
 def test_fft_keeps_the_promise_or_refuses(table, kind):
-    make, refused = PEAKED[table]
+    make, refused, answered = PEAKED[table]
     options = PRF_KINDS[kind]
     for grid, seed in (((25, 31), 1), ((25, 31), 2), ((33, 40), 0), ((48, 56), 0)):
         bias = make(*grid).float().contiguous()
@@ -318,6 +326,7 @@ def test_fft_keeps_the_promise_or_refuses(table, kind):
             out = attend_2d(q, k, v, w, bias, grid, algorithm="fft", **options)
         except ValueError as refusal:
             assert '"fft" would miss the promised accuracy' in str(refusal)
+            assert kind not in answered or grid != (48, 56) or operators.device != "cpu"
             continue
         assert kind not in refused
         assert error(out, expected, v) <= PROMISE[torch.float32]
