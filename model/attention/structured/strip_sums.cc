@@ -8,7 +8,7 @@
 namespace longwave::attention {
 namespace {
 
-// Features at a time: a block's states stay in the core's caches.
+// Features at a time, of a multiple of them: a block's states stay in the core's caches.
 constexpr int kSliceFeatures = 16;
 
 // A strip on one side of the queries.
@@ -17,6 +17,31 @@ struct Strip {
   int64_t gap = 0;             // blocks from a query's to the first that the strip holds
   std::vector<float> weights;  // [lines of queries][lines of keys of all near blocks]
   SideFactors factors;
+};
+
+// The sizes of the strips along an axis and of what their sums take.
+struct StripSizes {
+  StripSizes(const ChunkShape& shape, const GridStructure& structure, Axis axis)
+      : lines(structure.block[1 - axis]),
+        before(structure.sides[1 - axis][0].near_blocks),
+        near(before + structure.sides[1 - axis][1].near_blocks + 1),
+        along(structure.blocks[axis]),
+        across(structure.blocks[1 - axis]),
+        slots(std::min(near, across)),
+        block_floats(static_cast<std::size_t>(lines) *
+                     FeatureSlice{0, kSliceFeatures}.state_size(shape)) {}
+
+  // Of the states that a range of blocks of queries keeps; its sums take block_floats more.
+  std::size_t RingFloats() const { return static_cast<std::size_t>(slots * along) * block_floats; }
+
+  const int64_t lines;   // of a block
+  const int64_t before;  // blocks of the box before the queries', across
+  const int64_t near;    // blocks of the box across
+  const int64_t along;   // blocks of the grid
+  const int64_t across;
+  const int64_t slots;  // blocks across whose states are kept, and the least range of queries that
+                        // is worth loading them
+  const std::size_t block_floats;  // of the states of a block's lines, some features at a time
 };
 
 class StripPass {
@@ -28,9 +53,7 @@ class StripPass {
         axis_(axis),
         other_(1 - axis),
         arrays_(arrays),
-        lines_(structure.block[other_]),
-        before_(structure.sides[other_][0].near_blocks),
-        near_(before_ + structure.sides[other_][1].near_blocks + 1) {}
+        sizes_(shape, structure, axis) {}
 
   void Run(Threading threading) {
     std::vector<Strip> strips;
@@ -51,9 +74,9 @@ class StripPass {
     const GridSide& from = structure_.sides[axis_][side];
     Strip strip{side, from.near_blocks + 1, {}, SideFactors(structure_, axis_, side)};
     const int64_t center = structure_.box_center(other_);
-    for (int64_t i = 0; i < lines_; ++i)
-      for (int64_t j = 0; j < near_ * lines_; ++j) {
-        const int64_t across = j - before_ * lines_ - i;
+    for (int64_t i = 0; i < sizes_.lines; ++i)
+      for (int64_t j = 0; j < sizes_.near * sizes_.lines; ++j) {
+        const int64_t across = j - sizes_.before * sizes_.lines - i;
         strip.weights.push_back(static_cast<float>(std::exp(from.log_weights[center + across])));
       }
     return strip;
@@ -71,11 +94,10 @@ class StripPass {
   }
 
   void RunShared(const std::vector<Strip>& strips, Threading threading) const {
-    const int64_t across = structure_.blocks[other_];
     // A range begins with the states of what is near its first blocks.
-    For(threading, across, std::min(across, near_), [&](int64_t begin, int64_t end) {
+    For(threading, sizes_.across, sizes_.slots, [&](int64_t begin, int64_t end) {
       for (int f = 0; f < shape_.features_pad; f += kSliceFeatures)
-        RunRange(strips, {f, std::min(kSliceFeatures, shape_.features_pad - f)}, begin, end);
+        RunRange(strips, {f, kSliceFeatures}, begin, end);
     });
   }
 
@@ -83,25 +105,24 @@ class StripPass {
   void RunRange(const std::vector<Strip>& strips, const FeatureSlice& slice, int64_t begin,
                 int64_t end) const {
     const std::size_t size = slice.state_size(shape_);
-    const int64_t along = structure_.blocks[axis_], across = structure_.blocks[other_];
-    const std::size_t block_size = static_cast<std::size_t>(lines_) * size;
-    const int64_t slots = std::min(near_, across);
-    const AlignedFloats ring(static_cast<std::size_t>(slots * along) * block_size);
+    const std::size_t block_size = sizes_.block_floats;
+    const int64_t lines = sizes_.lines, before = sizes_.before, along = sizes_.along;
+    const AlignedFloats ring(sizes_.RingFloats());
     const AlignedFloats sums(block_size);
     // Of the lines of block `at` in the blocks at `place` across.
     const auto states = [&](int64_t place, int64_t at) {
-      return ring.data() + static_cast<std::size_t>(place % slots * along + at) * block_size;
+      return ring.data() + static_cast<std::size_t>(place % sizes_.slots * along + at) * block_size;
     };
     const float* const factor =
         strips.front().factors.keys.empty() ? nullptr : strips.front().factors.keys.data();
-    int64_t loaded = std::max<int64_t>(0, begin - before_);
+    int64_t loaded = std::max<int64_t>(0, begin - before);
     for (int64_t place = begin; place < end; ++place) {
-      const int64_t first = std::max<int64_t>(0, place - before_);
-      const int64_t last = std::min(across - 1, place - before_ + near_ - 1);
+      const int64_t first = std::max<int64_t>(0, place - before);
+      const int64_t last = std::min(sizes_.across, place - before + sizes_.near) - 1;
       for (; loaded <= last; ++loaded) {
         for (int64_t at = 0; at < along; ++at) {
           const int64_t block = Block(at, loaded);
-          for (int64_t line = 0; line < lines_; ++line)
+          for (int64_t line = 0; line < lines; ++line)
             LineState(shape_, LineOf(line), slice, arrays_.PhiK(block), arrays_.Values(block),
                       factor, states(loaded, at) + line * size);
         }
@@ -116,11 +137,10 @@ class StripPass {
           if (strip.factors.decay != 1.0F)
             for (std::size_t i = 0; i < block_size; ++i) sums.data()[i] *= strip.factors.decay;
           for (int64_t near = first; near <= last; ++near)
-            CombineStates(static_cast<int>(lines_),
-                          &strip.weights[(near - place + before_) * lines_], near_ * lines_,
-                          states(near, key), size, sums.data());
+            CombineStates(static_cast<int>(lines), &strip.weights[(near - place + before) * lines],
+                          sizes_.near * lines, states(near, key), size, sums.data());
           const int64_t block = Block(query, place);
-          for (int64_t line = 0; line < lines_; ++line)
+          for (int64_t line = 0; line < lines; ++line)
             LineProduct(shape_, LineOf(line), slice, arrays_.PhiQ(block), sums.data() + line * size,
                         strip.factors.queries.empty() ? nullptr : strip.factors.queries.data(),
                         arrays_.Out(block), arrays_.Den(block));
@@ -134,9 +154,7 @@ class StripPass {
   const Axis axis_;
   const int other_;
   const BlockArrays& arrays_;
-  const int64_t lines_;   // of a block
-  const int64_t before_;  // blocks of the box before the queries', across
-  const int64_t near_;    // blocks of the box across
+  const StripSizes sizes_;
 };
 
 }  // namespace
@@ -150,13 +168,9 @@ std::size_t StripFloats(const ChunkShape& shape, const GridStructure& structure,
                         int threads) {
   const auto& sides = structure.sides;
   if (!sides[axis][0].far && !sides[axis][1].far) return 0;
-  const int other = 1 - axis;
-  const FeatureSlice slice{0, std::min(kSliceFeatures, shape.features_pad)};
-  const int64_t block = structure.block[other] * static_cast<int64_t>(slice.state_size(shape));
-  const int64_t near = sides[other][0].near_blocks + sides[other][1].near_blocks + 1;
-  const int64_t across = structure.blocks[other], grain = std::min(near, across);
-  const int64_t ranges = std::min<int64_t>(threads, (across + grain - 1) / grain);
-  return static_cast<std::size_t>(ranges * block * (grain * structure.blocks[axis] + 1));
+  const StripSizes sizes(shape, structure, axis);
+  const int64_t ranges = std::min<int64_t>(threads, (sizes.across + sizes.slots - 1) / sizes.slots);
+  return static_cast<std::size_t>(ranges) * (sizes.RingFloats() + sizes.block_floats);
 }
 
 double StripFlop(const ChunkShape& shape, const GridStructure& structure, Axis axis) {
