@@ -5,6 +5,7 @@
 #include <ATen/ops/log1p.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -233,6 +234,22 @@ TEST(PlannerTest, CountsTheCallsThatHeadsAreSplitOver) {
 TEST(PlannerTest, SplitsHeadsThatNoOneAlgorithmServes) {
   static const Timed near("near", {1, 1, -1}, 9), far("far", {3, -1, 1}, 9);  // registered
   EXPECT_THAT(PickHeads({&near, &far}, 3, 1), ElementsAre("near", "near", "far"));
+}
+
+TEST(PlannerTest, ThrowsWhereNothingKeepsToTheWorkspace) {
+  const Heads heads({Noise(32768)});
+  Shape shape = heads.Of(32768);
+  shape.device = ShapeOn({&Fft()}, 1, 1).device;
+  const int64_t needed = Choose(shape, 0).estimate.workspace_bytes;
+  EXPECT_EQ(Pick(shape, needed), "fft");
+  try {
+    Choose(shape, needed - 1);
+    FAIL() << "no error";
+  } catch (const c10::Error& error) {
+    EXPECT_EQ(std::string(error.what_without_backtrace()),
+              "workspace_bytes: found " + std::to_string(needed - 1) + ", expected " +
+                  std::to_string(needed) + " or more for head 0 and 32768 tokens");
+  }
 }
 
 // The plan of sequences for such algorithms.
