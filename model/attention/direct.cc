@@ -8,7 +8,9 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "model/attention/algorithm.h"
 #include "model/attention/checkpoint.h"
@@ -100,52 +102,106 @@ void AppendBlocks(Job& job, std::vector<Block>& blocks) {
   }
 }
 
-// Solves a block; returns its rows whose denominator is too small for float32.
-std::vector<int64_t> SolveBlock(const Block& block) {
-  const Job& job = *block.job;
-  const int64_t* const rows = &job.set.rows[block.begin];
-  const int64_t count = block.end - block.begin;
-  const auto [first, last] = std::minmax_element(rows, rows + count);
-
-  const double shift = job.pairs->Shift(rows[0]);
-  WeightTable own;
-  const WeightTable* table = &job.pairs->shared_table();
-  if (shift != table->shift) {
-    own = job.pairs->Table(shift);
-    table = &own;
-  }
-
-  std::vector<float> queries(count * job.feature_dim), scores(count * kKeys);
-  std::vector<float> sums(count * job.value_dim);
-  std::vector<double> denominators(count);
-  for (int64_t r = 0; r < count; ++r) {
-    std::copy_n(job.queries + rows[r] * job.feature_dim, job.feature_dim,
-                &queries[r * job.feature_dim]);
-  }
-  for (int64_t begin = 0; begin < job.length; begin += kKeys) {
-    const int64_t keys = std::min(kKeys, job.length - begin);
-    if (job.pairs->AllZero(*table, *first, *last, begin, begin + keys)) continue;
-    const bool full = count == kRows && keys == kKeys;
-    TileProduct(count, keys, job.feature_dim, {queries.data(), job.feature_dim},
-                {&job.panels[begin * job.feature_dim], kKeys}, {scores.data(), kKeys},
-                /*accumulate=*/false, full);
-    for (int64_t r = 0; r < count; ++r) {
-      denominators[r] += job.pairs->Multiply(*table, rows[r], begin, keys, &scores[r * kKeys]);
+// A block's rows while keys are added up.
+class BlockSolver {
+ public:
+  explicit BlockSolver(const Block& block)
+      : job_(*block.job),
+        rows_(&job_.set.rows[block.begin]),
+        count_(block.end - block.begin),
+        queries_(count_ * job_.feature_dim),
+        scores_(count_ * kKeys),
+        sums_(count_ * job_.value_dim),
+        denominators_(count_) {
+    const auto [first, last] = std::minmax_element(rows_, rows_ + count_);
+    first_ = *first;
+    last_ = *last;
+    const double shift = job_.pairs->Shift(rows_[0]);
+    if (shift != job_.pairs->shared_table().shift) own_ = job_.pairs->Table(shift);
+    for (int64_t r = 0; r < count_; ++r) {
+      std::copy_n(job_.queries + rows_[r] * job_.feature_dim, job_.feature_dim,
+                  &queries_[r * job_.feature_dim]);
     }
-    TileProduct(count, job.value_dim, keys, {scores.data(), kKeys},
-                {job.values + begin * job.value_dim, job.value_dim}, {sums.data(), job.value_dim},
-                /*accumulate=*/true, full);
   }
 
-  // Products below float32's range are lost: at most this much in all, ten million times over.
-  const double tiny =
-      1e7 * std::numeric_limits<float>::min() * static_cast<double>(job.length * job.feature_dim);
-  std::vector<int64_t> lost;
-  for (int64_t r = 0; r < count; ++r) {
-    if (std::abs(denominators[r]) < tiny) lost.push_back(rows[r]);
-    const float inverse = static_cast<float>(1 / denominators[r]);
-    float* const out = job.out + rows[r] * job.value_dim;
-    for (int64_t e = 0; e < job.value_dim; ++e) out[e] = sums[r * job.value_dim + e] * inverse;
+  // Adds what keys [begin, end) of the sequence give. begin: a multiple of kKeys.
+  void AddKeys(int64_t begin, int64_t end) {
+    const WeightTable& table = own_.has_value() ? *own_ : job_.pairs->shared_table();
+    for (end = std::min(end, job_.length); begin < end; begin += kKeys) {
+      const int64_t keys = std::min(kKeys, end - begin);
+      if (job_.pairs->AllZero(table, first_, last_, begin, begin + keys)) continue;
+      const bool full = count_ == kRows && keys == kKeys;
+      TileProduct(count_, keys, job_.feature_dim, {queries_.data(), job_.feature_dim},
+                  {&job_.panels[begin * job_.feature_dim], kKeys}, {scores_.data(), kKeys},
+                  /*accumulate=*/false, full);
+      for (int64_t r = 0; r < count_; ++r) {
+        denominators_[r] +=
+            job_.pairs->Multiply(table, rows_[r], begin, keys, &scores_[r * kKeys]);
+      }
+      TileProduct(count_, job_.value_dim, keys, {scores_.data(), kKeys},
+                  {job_.values + begin * job_.value_dim, job_.value_dim},
+                  {sums_.data(), job_.value_dim}, /*accumulate=*/true, full);
+    }
+  }
+
+  // Writes the rows once all keys have been added; returns those whose denominator is too small for
+  // float32.
+  std::vector<int64_t> Finish() const {
+    // Products below float32's range are lost: at most this much in all, ten million times over.
+    const double tiny = 1e7 * std::numeric_limits<float>::min() *
+                        static_cast<double>(job_.length * job_.feature_dim);
+    std::vector<int64_t> lost;
+    for (int64_t r = 0; r < count_; ++r) {
+      if (std::abs(denominators_[r]) < tiny) lost.push_back(rows_[r]);
+      const float inverse = static_cast<float>(1 / denominators_[r]);
+      float* const out = job_.out + rows_[r] * job_.value_dim;
+      for (int64_t e = 0; e < job_.value_dim; ++e) out[e] = sums_[r * job_.value_dim + e] * inverse;
+    }
+    return lost;
+  }
+
+  // Keys of the sequence.
+  int64_t length() const { return job_.length; }
+
+ private:
+  const Job& job_;
+  const int64_t* const rows_;
+  const int64_t count_;
+  int64_t first_, last_;            // the rows lie between these
+  std::optional<WeightTable> own_;  // where the rows do not share the job's
+  std::vector<float> queries_, scores_, sums_;
+  std::vector<double> denominators_;
+};
+
+// Solves the blocks; returns for each its rows whose denominator is too small for float32. Where
+// the caller wants to be let in, all threads stop after kStepKeys keys, be it within a block.
+std::vector<std::vector<int64_t>> SolveBlocks(const std::vector<Block>& blocks) {
+  const auto count = static_cast<int64_t>(blocks.size());
+  std::vector<std::vector<int64_t>> lost(blocks.size());
+  int64_t longest = 1;
+  for (const Block& block : blocks) longest = std::max(longest, block.job->length);
+  if (!HasCheckpoint() || longest <= kStepKeys) {
+    ForEachTask(count, std::max<int64_t>(1, kStepKeys / longest), [&](int64_t task) {
+      BlockSolver solver(blocks[task]);
+      solver.AddKeys(0, solver.length());
+      lost[task] = solver.Finish();
+    });
+    return lost;
+  }
+  const int64_t threads = at::get_num_threads();
+  for (int64_t begin = 0; begin < count; begin += threads) {
+    const int64_t size = std::min(threads, count - begin);
+    std::vector<std::optional<BlockSolver>> solvers(size);
+    for (int64_t key = 0; key < longest; key += kStepKeys) {
+      at::parallel_for(0, size, 1, [&](int64_t first, int64_t last) {
+        for (int64_t t = first; t < last; ++t) {
+          if (key == 0) solvers[t].emplace(blocks[begin + t]);
+          solvers[t]->AddKeys(key, key + kStepKeys);
+          if (key + kStepKeys >= longest) lost[begin + t] = solvers[t]->Finish();
+        }
+      });
+      Checkpoint();
+    }
   }
   return lost;
 }
@@ -198,18 +254,13 @@ void SolveDirectly(const Piece& piece, std::vector<RowSet> sets) {
   for (RowSet& set : sets) {
     if (!set.rows.empty()) jobs.emplace_back(piece, std::move(set));
   }
-  int64_t longest = 1;
-  for (const Job& job : jobs) longest = std::max(longest, job.length);
   ForEachTask(static_cast<int64_t>(jobs.size()), /*step=*/1, [&](int64_t task) {
     Job& job = jobs[task];
     job.Prepare(*piece.part.problem->bias, piece.part.head_begin + job.set.head);
   });
   std::vector<Block> blocks;
   for (Job& job : jobs) AppendBlocks(job, blocks);
-  std::vector<std::vector<int64_t>> lost(blocks.size());
-  // Blocks of a long sequence are worth a step each.
-  ForEachTask(static_cast<int64_t>(blocks.size()), std::max<int64_t>(1, kStepKeys / longest),
-              [&](int64_t task) { lost[task] = SolveBlock(blocks[task]); });
+  const std::vector<std::vector<int64_t>> lost = SolveBlocks(blocks);
   for (size_t b = 0; b < blocks.size();) {
     const Job* const job = blocks[b].job;
     std::vector<int64_t> rows;

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <vector>
 
+#include "model/attention/checkpoint.h"
+
 namespace longwave::attention {
 namespace {
 
@@ -35,7 +37,9 @@ Features Positive(const at::Tensor& q, const at::Tensor& k, const at::Tensor& w_
                   const std::vector<Sequence>& sequences, bool take_maxima) {
   // A query's own factors, -|q|^2/2 and 1/sqrt(m) among them, cancel.
   at::Tensor log_q = at::matmul(q, w_transposed);
+  Checkpoint();
   at::Tensor log_k = at::matmul(k, w_transposed).sub_(HalfSquare(k));
+  Checkpoint();
   if (take_maxima) {
     for (const Sequence& sequence : sequences) {
       if (sequence.length == 0) continue;
@@ -45,8 +49,11 @@ Features Positive(const at::Tensor& q, const at::Tensor& k, const at::Tensor& w_
       log_q.narrow(1, sequence.begin, sequence.length).add_(largest);
     }
     log_q.sub_(log_q.amax(-1, /*keepdim=*/true));
+    Checkpoint();
   }
-  return {log_q.exp_(), log_k.exp_()};
+  log_q.exp_();
+  Checkpoint();
+  return {log_q, log_k.exp_()};
 }
 
 Features Trigonometric(const at::Tensor& q, const at::Tensor& k, const at::Tensor& w_transposed,
@@ -61,7 +68,9 @@ Features Trigonometric(const at::Tensor& q, const at::Tensor& k, const at::Tenso
     at::Tensor keys = log_k.narrow(1, sequence.begin, sequence.length);
     keys.sub_(keys.amax(1, /*keepdim=*/true));
   }
-  return {waves(q), waves(k).mul_(log_k.exp_())};
+  const at::Tensor phi_q = waves(q);
+  Checkpoint();
+  return {phi_q, waves(k).mul_(log_k.exp_())};
 }
 
 Features Compute(const Problem& problem, int64_t token_begin,
@@ -74,7 +83,10 @@ Features Compute(const Problem& problem, int64_t token_begin,
   at::Tensor w = problem.projection;
   if (w.size(0) > 1) w = w.slice(0, head_begin, head_end);
   w = w.to(dtype).transpose(1, 2);
-  const at::Tensor q = part(problem.q), k = part(problem.k);
+  const at::Tensor q = part(problem.q);
+  Checkpoint();
+  const at::Tensor k = part(problem.k);
+  Checkpoint();
   return problem.features.map == FeatureMap::kPrf ? Positive(q, k, w, sequences, take_maxima)
                                                   : Trigonometric(q, k, w, sequences);
 }

@@ -50,6 +50,19 @@ int64_t TransformsBetweenCheckpoints(int64_t points) {
   return std::max<int64_t>(1, kStepBytes / (2 * points * int64_t{sizeof(c10::complex<float>)}));
 }
 
+// Rows that are copied and scaled between two checkpoints.
+constexpr int64_t kRowsBetweenCheckpoints = 16384;
+
+// Calls fn(begin, count) for parts of the rows [0, rows), a checkpoint after each.
+template <typename Fn>
+void ForRows(int64_t rows, const Fn& fn) {
+  const int64_t step = HasCheckpoint() ? kRowsBetweenCheckpoints : std::max<int64_t>(1, rows);
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    fn(begin, std::min(step, rows - begin));
+    Checkpoint();
+  }
+}
+
 // [channels, n] to [channels + channels % 2, n]: channels travel in pairs.
 at::Tensor PadToEven(const at::Tensor& x) {
   if (x.size(0) % 2 == 0) return x;
@@ -102,7 +115,9 @@ class Solver {
       has_far_ = split.nonzero.back() > 0;
     }
     if (!has_far_) return;
+    Checkpoint();
     queries_ = convolution.Spread(PadToEven(queries.t()));
+    Checkpoint();
     keys_ = convolution.Spread(PadToEven(keys.t()));
   }
 
@@ -120,7 +135,11 @@ class Solver {
   // Writes the rows of the output.
   void Outputs() {
     if (has_far_) AddFarSums();
-    out_.copy_(sums_ * largest_ / denominators_.unsqueeze(1));
+    ForRows(tokens_, [&](int64_t begin, int64_t count) {
+      out_.narrow(0, begin, count)
+          .copy_(sums_.narrow(0, begin, count) * largest_ /
+                 denominators_.narrow(0, begin, count).unsqueeze(1));
+    });
   }
 
  private:
@@ -204,7 +223,9 @@ class Solver {
   // transforms stay in its cache, and nothing is shared. Where the caller wants to be let in, all
   // threads stop after some features.
   void AddFarSums() {
-    const at::Tensor values = Pair(convolution_.Spread(PadToEven(values_.t())));
+    const at::Tensor spread = convolution_.Spread(PadToEven(values_.t()));
+    Checkpoint();
+    const at::Tensor values = Pair(spread);
     const int64_t pairs = values.size(0), points = convolution_.points();
     const int64_t features = keys_.size(0);
     const int64_t step =
@@ -257,8 +278,12 @@ class Solver {
       });
     }
     const at::Tensor channels = far.transpose(1, 2).reshape({2 * pairs, points});
-    sums_ += convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1)).t() *
-             far_rows_.unsqueeze(1);
+    Checkpoint();
+    const at::Tensor found = convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1));
+    ForRows(tokens_, [&](int64_t begin, int64_t count) {
+      sums_.narrow(0, begin, count) += found.narrow(1, begin, count).t() *
+                                       far_rows_.narrow(0, begin, count).unsqueeze(1);
+    });
   }
 
   // Adds to the state's sum over features r in [begin, end): phi_r(q) * convolution of (phi_r(k) *

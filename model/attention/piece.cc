@@ -24,6 +24,7 @@ at::Tensor Slice(const at::Tensor& tensor, const Part& part) {
 }  // namespace
 
 Piece::Piece(const Part& source) : part(source), phi(ComputeFeatures(part)) {
+  Checkpoint();
   values = Slice(part.problem->v, part).permute({1, 0, 2}).to(at::kFloat).contiguous();
   out = at::empty(values.sizes(), at::kFloat);
 }

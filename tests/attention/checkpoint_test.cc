@@ -2,6 +2,7 @@
 // and stops when it is told to.
 #include "model/attention/checkpoint.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/randn.h>
@@ -83,6 +84,28 @@ INSTANTIATE_TEST_SUITE_P(Algorithms, CheckpointTest,
                                            CheckpointCase{"direct", true, 10},
                                            CheckpointCase{"fft", true, kHeads * 4 * 2}),
                          [](const auto& info) { return std::string(info.param.algorithm); });
+
+// The keys of one block of rows may take longer than a checkpoint may be away.
+TEST(DirectCheckpointTest, ComeWithinTheRowsOfALongSequence) {
+  constexpr int64_t kLong = 20000;  // more keys than lie between two checkpoints
+  const at::Tensor q = at::randn({1, kLong, 1, kDim}), k = at::randn({1, kLong, 1, kDim});
+  const at::Tensor v = at::randn({1, kLong, 1, kDim}), w = at::randn({kDim, kDim});
+  const auto bias = c10::make_intrusive<RelativeBias>(at::randn({1, 2 * kLong - 1}));
+  AttentionOptions options;
+  options.algorithm = "direct";
+  const auto attend = [&] {
+    return RpeAttention(q, k, v, w, bias, std::nullopt, std::nullopt, options);
+  };
+  int count = 0;
+  at::Tensor found;
+  {
+    const CheckpointScope scope([&] { ++count; });
+    found = attend();
+  }
+  EXPECT_TRUE(found.equal(attend()));
+  // Two for each group of blocks of 128 rows that the threads solve at once.
+  EXPECT_GE(count, 2 * kLong / 128 / at::get_num_threads());
+}
 
 }  // namespace
 }  // namespace longwave::attention
