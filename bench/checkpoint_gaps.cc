@@ -2,10 +2,12 @@
 // checkpoints of each attention algorithm, beside a model's pass over 512 tokens, which no gap is
 // to exceed (model/runtime/model.h, RunControl).
 //
-//   build/cpu-release/bench/checkpoint_gaps [THREADS]
+//   build/cpu-release/bench/checkpoint_gaps [THREADS [MODEL [ALGORITHM]]]
+//   build/cpu-release/bench/checkpoint_gaps 2 bert-base fft     a part of it
 //
-// Writes JSON. Takes about a minute on two cores. What takes longer than kPatience is stopped at a
-// checkpoint. Each longest gap is the least of some runs, as other work on the machine only adds.
+// Writes JSON. Takes about three minutes on two cores. What takes longer than kPatience is stopped
+// at a checkpoint. Each longest gap is the least of some runs, as other work on the machine only
+// adds.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -18,6 +20,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -130,7 +133,8 @@ double PassMilliseconds(const ModelShape& shape) {
   return best;
 }
 
-void MeasureGaps(const ModelShape& shape, const Case& c, int64_t n, double pass_ms, bool last) {
+void MeasureGaps(const ModelShape& shape, const Case& c, int64_t n, double pass_ms,
+                 bool first_row) {
   const Inputs in(shape, n);
   const auto bias = c10::make_intrusive<RelativeBias>(c.table(shape.heads, n));
   double longest = std::numeric_limits<double>::infinity();
@@ -155,11 +159,11 @@ void MeasureGaps(const ModelShape& shape, const Case& c, int64_t n, double pass_
     }
   }
   std::printf(
-      "  {\"model\": \"%s\", \"algorithm\": \"%s\", \"tokens\": %ld, \"pass_512_ms\": %.2f, "
+      "%s  {\"model\": \"%s\", \"algorithm\": \"%s\", \"tokens\": %ld, \"pass_512_ms\": %.2f, "
       "\"longest_gap_ms\": %.2f, \"gap_per_pass\": %.3f, \"first_call_ms\": %.2f, "
-      "\"checkpoints\": %ld, \"whole\": %s}%s\n",
-      shape.name, c.algorithm, static_cast<long>(n), pass_ms, longest, longest / pass_ms, first,
-      static_cast<long>(count), whole ? "true" : "false", last ? "" : ",");
+      "\"checkpoints\": %ld, \"whole\": %s}",
+      first_row ? "" : ",\n", shape.name, c.algorithm, static_cast<long>(n), pass_ms, longest,
+      longest / pass_ms, first, static_cast<long>(count), whole ? "true" : "false");
   std::fflush(stdout);
 }
 
@@ -168,16 +172,22 @@ int Main(int argc, char** argv) {
   const c10::InferenceMode inference;
   std::printf("{\"benchmark\": \"checkpoint_gaps\", \"threads\": %d, \"gaps\": [\n",
               at::get_num_threads());
+  const auto wants = [&](int argument, const char* name) {
+    return argc <= argument || std::strcmp(argv[argument], name) == 0;
+  };
+  bool first_row = true;
   for (const ModelShape& shape : kShapes) {
+    if (!wants(2, shape.name)) continue;
     const double pass_ms = PassMilliseconds(shape);
     for (const Case& c : kCases) {
+      if (!wants(3, c.algorithm)) continue;
       for (const int64_t n : {16384, 65536}) {
-        MeasureGaps(shape, c, n, pass_ms,
-                    &shape == std::end(kShapes) - 1 && &c == std::end(kCases) - 1 && n == 65536);
+        MeasureGaps(shape, c, n, pass_ms, first_row);
+        first_row = false;
       }
     }
   }
-  std::printf("]}\n");
+  std::printf("\n]}\n");
   return 0;
 }
 

@@ -114,10 +114,13 @@ class Bench:
 
     def soak(self) -> None:
         with self.serve(self.programs / "longwave-null-server", "--us-per-token", "2"):
-            watch = ("--watch-pid", str(self.pid))
-            # All streams at once, so that memory has been as large as it needs to be.
+            # All streams at once, so that memory has been as large as it needs to be; then it takes seconds until what is free is given back.
             capacity = self.load("soak_capacity", "cap:concurrency=1000,rpc=stream", seconds=20)["answered_per_s"]
-            self.load("soak", f"many:rate={0.8 * capacity:.1f},streams=1000,rpc=stream", seconds=600, options=watch)
+            self.load("soak", f"many:rate={0.8 * capacity:.1f},streams=1000,rpc=stream", seconds=600, options=self.watch(30))
+
+    def watch(self, warm_up: float) -> tuple:
+        """Options of a load that samples the server's memory after so many seconds of it."""
+        return ("--watch-pid", str(self.pid), "--warmup", str(max(1.0, warm_up * self.scale)))
 
     def run(self, parts: list[str]) -> None:
         if "null" in parts:
@@ -130,9 +133,8 @@ class Bench:
                 self.load("null_16", "many:concurrency=16", seconds=8)
         if "streams" in parts:
             with self.serve(self.programs / "longwave-null-server"):
-                # All streams at once, so that memory has been as large as it needs to be.
-                self.load("null_streams_capacity", "cap:concurrency=1000,rpc=stream", seconds=10)
-                self.load("null_streams", STREAMS, seconds=60, options=("--watch-pid", str(self.pid)))
+                self.load("null_streams_capacity", "cap:concurrency=1000,rpc=stream", seconds=10)  # as in soak()
+                self.load("null_streams", STREAMS, seconds=60, options=self.watch(10))
         if "slow" in parts:
             with self.serve(self.programs / "longwave-null-server", "--us-per-token", "20"):
                 capacity = self.load("slow_capacity", "cap:concurrency=64", seconds=10)["answered_per_s"]
