@@ -146,8 +146,8 @@ Outcome RunStructure(const Data& data, const std::vector<float>& bias, double sc
   Workspace workspace;
   const HeadInput input{data.q.data(), data.k.data(),  data.v.data(),  out.data(), data.dim,
                         data.dim,      data.value_dim, data.value_dim, data.n};
-  const bool ok = ChunkedAttention(shape, static_cast<float>(scale), projection, head, input,
-                                   threading, workspace);
+  const bool ok = ChunkedAttention(
+      {shape, static_cast<float>(scale), projection, input, threading, workspace}, head);
   return {ok, out};
 }
 

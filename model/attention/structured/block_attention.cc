@@ -1,7 +1,6 @@
 #include "model/attention/structured/block_attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -59,33 +58,27 @@ std::size_t TileFloats(const GridStructure& structure) {
 
 class BlockPasses {
  public:
-  BlockPasses(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-              const GridStructure& structure, const HeadInput& input, Threading threading,
-              Workspace& workspace)
-      : shape_(shape),
-        scale_(scale),
-        projection_(projection),
+  BlockPasses(const HeadProblem& problem, const GridStructure& structure)
+      : problem_(problem),
         structure_(structure),
-        input_(input),
-        threading_(threading),
-        base_(workspace.Get(WorkOf(shape, structure).workspace)),
-        arrays_(shape, structure.block_count(), base_),
-        factors_(ValueFactors(input, shape.value_dim)),
-        smallest_(SmallestDenominator(input.tokens, shape.features)) {}
+        base_(problem.workspace.Get(WorkOf(shape_, structure).workspace)),
+        arrays_(shape_, structure.block_count(), base_),
+        factors_(ValueFactors(input_, shape_.value_dim)),
+        check_(input_.tokens, shape_.features) {}
 
   bool Run() {
-    For(threading_, structure_.block_count(), 8,
+    For(problem_.threading, structure_.block_count(), 8,
         [&](int64_t begin, int64_t end) { Load(begin, end); });
     float* const tiles = base_ + BlockArrays::FloatsPerBlock(shape_) * structure_.block_count();
     FillTiles(tiles);
-    For(threading_, structure_.block_count(), 4,
+    For(problem_.threading, structure_.block_count(), 4,
         [&](int64_t begin, int64_t end) { AddBox(tiles, begin, end); });
-    AddCorners(shape_, structure_, arrays_, threading_, tiles + TileFloats(structure_));
+    AddCorners(shape_, structure_, arrays_, problem_.threading, tiles + TileFloats(structure_));
     for (const Axis axis : {kVertical, kHorizontal})
-      AddStrips(shape_, structure_, axis, arrays_, threading_);
-    For(threading_, structure_.block_count(), 8,
+      AddStrips(shape_, structure_, axis, arrays_, problem_.threading);
+    For(problem_.threading, structure_.block_count(), 8,
         [&](int64_t begin, int64_t end) { Write(begin, end); });
-    return !failed_.load(std::memory_order_relaxed);
+    return check_.passed();
   }
 
  private:
@@ -97,11 +90,11 @@ class BlockPasses {
     for (int64_t b = begin; b < end; ++b) {
       const BlockTokens block(structure_, b);
       block.Gather(input_.k, input_.k_stride, shape_.dim, tokens.data());
-      KeyFeatures(shape_, scale_, tokens.data(), shape_.dim, kChunk, projection_.rows(),
-                  scratch.data(), arrays_.PhiK(b));
+      KeyFeatures(shape_, problem_.scale, tokens.data(), shape_.dim, kChunk,
+                  problem_.projection.rows(), scratch.data(), arrays_.PhiK(b));
       block.Gather(input_.q, input_.q_stride, shape_.dim, tokens.data());
-      QueryFeatures(shape_, scale_, tokens.data(), shape_.dim, kChunk, projection_.columns(),
-                    scratch.data(), arrays_.PhiQ(b));
+      QueryFeatures(shape_, problem_.scale, tokens.data(), shape_.dim, kChunk,
+                    problem_.projection.columns(), scratch.data(), arrays_.PhiQ(b));
       block.Gather(input_.v, input_.v_stride, shape_.value_dim, tokens.data());
       PackValues(shape_, tokens.data(), shape_.value_dim, kChunk, factors_.data(),
                  arrays_.Values(b));
@@ -156,34 +149,27 @@ class BlockPasses {
       const float* const den = arrays_.Den(b);
       Divide(shape_, arrays_.Out(b), den, factors_.data(), kChunk, rows.data(), shape_.value_dim);
       BlockTokens(structure_, b).ForEach([&](int64_t place, int64_t token) {
-        // NaN fails, too.
-        if (!(den[place] >= smallest_ && den[place] <= kLargestDenominator))
-          failed_.store(true, std::memory_order_relaxed);
+        check_.Add(den[place]);
         std::copy_n(&rows[place * shape_.value_dim], shape_.value_dim,
                     input_.out + token * input_.out_stride);
       });
     }
   }
 
-  const ChunkShape& shape_;
-  const float scale_;
-  const PaddedProjection& projection_;
+  const HeadProblem problem_;
+  const ChunkShape& shape_ = problem_.shape;
+  const HeadInput& input_ = problem_.input;
   const GridStructure& structure_;
-  const HeadInput& input_;
-  const Threading threading_;
   float* const base_;
   const BlockArrays arrays_;
   const std::vector<float> factors_;
-  const float smallest_;
-  std::atomic<bool> failed_{false};
+  DenominatorCheck check_;
 };
 
 }  // namespace
 
-bool BlockAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                    const GridStructure& structure, const HeadInput& input, Threading threading,
-                    Workspace& workspace) {
-  return BlockPasses(shape, scale, projection, structure, input, threading, workspace).Run();
+bool BlockAttention(const HeadProblem& problem, const GridStructure& structure) {
+  return BlockPasses(problem, structure).Run();
 }
 
 BlockWork WorkOf(const ChunkShape& shape, const GridStructure& structure) {

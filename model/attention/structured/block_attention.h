@@ -8,10 +8,8 @@ namespace longwave::attention {
 
 // Linear-time attention of one head of a grid by the structure of its table: the box by direct
 // tiles, the strips by states of the blocks' rows and columns, the corners by states of the blocks.
-// `input` holds the grid's tokens row by row. Otherwise as ChunkedAttention.
-bool BlockAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                    const GridStructure& structure, const HeadInput& input, Threading threading,
-                    Workspace& workspace);
+// The input holds the grid's tokens row by row. Otherwise as ChunkedAttention.
+bool BlockAttention(const HeadProblem& problem, const GridStructure& structure);
 
 // What BlockAttention does, for predictions.
 struct BlockWork {

@@ -1,7 +1,6 @@
 #include "model/attention/structured/chunked_attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <functional>
 #include <utility>
@@ -99,28 +98,22 @@ class KeyWindow {
 // The passes over one head.
 class Passes {
  public:
-  Passes(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-         const PreparedHead& head, const HeadInput& input, Threading threading,
-         Workspace& workspace)
-      : shape_(shape),
-        scale_(scale),
-        projection_(projection),
+  Passes(const HeadProblem& problem, const PreparedHead& head)
+      : problem_(problem),
         head_(head),
-        input_(input),
-        threading_(threading),
-        chunks_((input.tokens + kChunk - 1) / kChunk),
+        chunks_((input_.tokens + kChunk - 1) / kChunk),
         far_(head.far_field().Within(chunks_)),
         keeps_keys_(KeepsKeys(head.structure(), chunks_)),
-        layout_(shape, head.structure(), input.tokens),
-        base_(workspace.Get(layout_.total)),
-        factors_(ValueFactors(input, shape.value_dim)),
-        smallest_(SmallestDenominator(input.tokens, shape.features)) {}
+        layout_(shape_, head.structure(), input_.tokens),
+        base_(problem.workspace.Get(layout_.total)),
+        factors_(ValueFactors(input_, shape_.value_dim)),
+        check_(input_.tokens, shape_.features) {}
 
   bool Run() {
     Keys();
     Scans();
     Queries();
-    return !failed_.load(std::memory_order_relaxed);
+    return check_.passed();
   }
 
  private:
@@ -146,7 +139,8 @@ class Passes {
   }
 
   void LoadKeys(int64_t c, float* scratch, float* phi, float* values) const {
-    KeyFeatures(shape_, scale_, Key(c), input_.k_stride, Rows(c), projection_.rows(), scratch, phi);
+    KeyFeatures(shape_, problem_.scale, Key(c), input_.k_stride, Rows(c),
+                problem_.projection.rows(), scratch, phi);
     PackValues(shape_, input_.v + c * kChunk * input_.v_stride, input_.v_stride, Rows(c),
                factors_.data(), values);
   }
@@ -159,7 +153,7 @@ class Passes {
   // Features, values and states of the key chunks.
   void Keys() {
     if (far_.states == 0 && !keeps_keys_) return;
-    For(threading_, chunks_, 8, [&](int64_t begin, int64_t end) {
+    For(problem_.threading, chunks_, 8, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
       const KeyWindow window(shape_, 0);
       for (int64_t c = begin; c < end; ++c) {
@@ -179,7 +173,7 @@ class Passes {
     const int64_t pieces = (size + kScanPiece - 1) / kScanPiece;
     // A piece goes through all chunks.
     For(
-        threading_, pieces, 1,
+        problem_.threading, pieces, 1,
         [&](int64_t begin, int64_t end) {
           ScanStates(far_.scans, far_.states, chunks_, size, begin * kScanPiece,
                      std::min(end * kScanPiece, size), State(0, 0));
@@ -189,12 +183,13 @@ class Passes {
 
   // Direct tiles, far states and the division.
   void Queries() {
-    For(threading_, chunks_, 4, [&](int64_t begin, int64_t end) {
+    For(problem_.threading, chunks_, 4, [&](int64_t begin, int64_t end) {
       ThreadTiles tiles(shape_);
       KeyWindow window = MakeWindow();
       for (int64_t c = begin; c < end; ++c) {
-        QueryFeatures(shape_, scale_, input_.q + c * kChunk * input_.q_stride, input_.q_stride,
-                      Rows(c), projection_.columns(), tiles.scratch, tiles.phi_q);
+        QueryFeatures(shape_, problem_.scale, input_.q + c * kChunk * input_.q_stride,
+                      input_.q_stride, Rows(c), problem_.projection.columns(), tiles.scratch,
+                      tiles.phi_q);
         std::fill_n(tiles.out, kChunk * shape_.value_pad, 0.0F);
         std::fill_n(tiles.den, kChunk, 0.0F);
         DirectTiles(c, tiles, window);
@@ -220,29 +215,22 @@ class Passes {
 
   void Write(int64_t c, const float* out, const float* den) {
     const int rows = Rows(c);
-    for (int i = 0; i < rows; ++i) {
-      // NaN fails, too.
-      if (!(den[i] >= smallest_ && den[i] <= kLargestDenominator))
-        failed_.store(true, std::memory_order_relaxed);
-    }
+    for (int i = 0; i < rows; ++i) check_.Add(den[i]);
     Divide(shape_, out, den, factors_.data(), rows, input_.out + c * kChunk * input_.out_stride,
            input_.out_stride);
   }
 
-  const ChunkShape& shape_;
-  const float scale_;
-  const PaddedProjection& projection_;
+  const HeadProblem problem_;
+  const ChunkShape& shape_ = problem_.shape;
+  const HeadInput& input_ = problem_.input;
   const PreparedHead& head_;
-  const HeadInput& input_;
-  const Threading threading_;
   const int64_t chunks_;
   const FarField far_;
   const bool keeps_keys_;
   const Layout layout_;
   float* const base_;
   const std::vector<float> factors_;
-  const float smallest_;
-  std::atomic<bool> failed_{false};
+  DenominatorCheck check_;
 };
 
 }  // namespace
@@ -273,9 +261,9 @@ std::vector<float> ValueFactors(const HeadInput& input, int value_dim) {
   return largest;
 }
 
-float SmallestDenominator(int64_t tokens, int features) {
-  return 1e7F * 1e-36F * static_cast<float>(tokens) * static_cast<float>(features);
-}
+// The least denominator: what products below float32's range can amount to, ten million times over.
+DenominatorCheck::DenominatorCheck(int64_t tokens, int features)
+    : smallest_(1e7F * 1e-36F * static_cast<float>(tokens) * static_cast<float>(features)) {}
 
 float* Workspace::Get(std::size_t floats) {
   if (size_ < floats) {
@@ -286,11 +274,9 @@ float* Workspace::Get(std::size_t floats) {
   return storage_ ? storage_->data() : nullptr;
 }
 
-bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                      const PreparedHead& head, const HeadInput& input, Threading threading,
-                      Workspace& workspace) {
-  if (input.tokens == 0) return true;
-  return Passes(shape, scale, projection, head, input, threading, workspace).Run();
+bool ChunkedAttention(const HeadProblem& problem, const PreparedHead& head) {
+  if (problem.input.tokens == 0) return true;
+  return Passes(problem, head).Run();
 }
 
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,

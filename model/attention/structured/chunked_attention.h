@@ -1,6 +1,7 @@
 #ifndef LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNKED_ATTENTION_H_
 #define LONGWAVE_MODEL_ATTENTION_STRUCTURED_CHUNKED_ATTENTION_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -50,25 +51,48 @@ class Workspace {
   std::size_t size_ = 0;
 };
 
+// One head of one sequence and what it is computed with. Nothing is owned.
+struct HeadProblem {
+  const ChunkShape& shape;
+  float scale = 1;  // of the normalised tokens
+  const PaddedProjection& projection;
+  const HeadInput& input;
+  Threading threading = Threading::kSerial;
+  Workspace& workspace;
+};
+
 // Linear-time attention of one head by the structure of its table: direct tiles, and a far field of
-// chunk states that scans carry from keys to queries. prf features of normalised tokens times
-// `scale` only; their exponents must stay within kMaxExponent.
+// chunk states that scans carry from keys to queries. prf features only; their exponents must stay
+// within kMaxExponent.
 //
-// Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in
-// `workspace`. Returns false, with `out` unusable, when a row's denominator is not far inside
-// float32's range or is NaN: the caller takes an algorithm that scales row by row.
-bool ChunkedAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                      const PreparedHead& head, const HeadInput& input, Threading threading,
-                      Workspace& workspace);
+// Time: O(tokens) for a bounded number of direct tiles and terms. Memory: WorkspaceFloats, in the
+// problem's workspace. Returns false, with `out` unusable, when a row's denominator is not far
+// inside float32's range or is NaN: the caller takes an algorithm that scales row by row.
+bool ChunkedAttention(const HeadProblem& problem, const PreparedHead& head);
 
 // By channel, the power of two that brings its largest |v| to about 1: values near the ends of
 // float32's range would be lost in sums.
 std::vector<float> ValueFactors(const HeadInput& input, int value_dim);
 
-// The least denominator that is far inside float32's range: what products below that range can
-// amount to, ten million times over. The largest is kLargestDenominator.
-float SmallestDenominator(int64_t tokens, int features);
-inline constexpr float kLargestDenominator = 1e37F;
+// Whether all denominators of a head lie far inside float32's range. Thread-safe.
+class DenominatorCheck {
+ public:
+  DenominatorCheck(int64_t tokens, int features);
+
+  void Add(float denominator) {
+    // NaN fails, too.
+    if (!(denominator >= smallest_ && denominator <= kLargest))
+      failed_.store(true, std::memory_order_relaxed);
+  }
+
+  bool passed() const { return !failed_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr float kLargest = 1e37F;
+
+  const float smallest_;
+  std::atomic<bool> failed_{false};
+};
 
 // Floats of workspace that one head of `tokens` tokens needs.
 std::size_t WorkspaceFloats(const ChunkShape& shape, const TableStructure& structure,

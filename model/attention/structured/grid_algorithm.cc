@@ -99,19 +99,14 @@ class GridAlgorithm final : public Algorithm {
     base.range =
         FeatureRange::Of(problem.projection, problem.features.normalize, problem.features.scale);
     base.tolerance = problem.tolerance;
-    SolveHeads(
-        part, on_doubt, name(),
-        [&](const ChunkShape& padded, float scale, const PaddedProjection& projection, int64_t head,
-            const HeadInput& input, Threading threading, Workspace& workspace) {
-          Shape shape = base;
-          shape.length = input.tokens;
-          shape.head = head;
-          const Way way = *Choose(shape);
-          return way.blocks != nullptr ? BlockAttention(padded, scale, projection, *way.blocks,
-                                                        input, threading, workspace)
-                                       : SeparableAttention(padded, scale, projection, *way.axes,
-                                                            input, threading, workspace);
-        });
+    SolveHeads(part, on_doubt, name(), [&](const HeadProblem& of_head, int64_t head) {
+      Shape shape = base;
+      shape.length = of_head.input.tokens;
+      shape.head = head;
+      const Way way = *Choose(shape);
+      return way.blocks != nullptr ? BlockAttention(of_head, *way.blocks)
+                                   : SeparableAttention(of_head, *way.axes);
+    });
   }
 };
 

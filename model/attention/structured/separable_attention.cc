@@ -1,7 +1,6 @@
 #include "model/attention/structured/separable_attention.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "model/attention/structured/aligned.h"
@@ -48,30 +47,24 @@ AlignedFloats MatrixOf(const std::vector<float>& weights) {
 
 class SeparablePasses {
  public:
-  SeparablePasses(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                  const SeparableStructure& structure, const HeadInput& input, Threading threading,
-                  Workspace& workspace)
-      : shape_(shape),
-        scale_(scale),
-        projection_(projection),
-        input_(input),
-        threading_(threading),
+  SeparablePasses(const HeadProblem& problem, const SeparableStructure& structure)
+      : problem_(problem),
         height_(static_cast<int>(structure.grid[0])),
         width_(static_cast<int>(structure.grid[1])),
         columns_(MatrixOf(structure.weights[0])),
         rows_(MatrixOf(structure.weights[1])),
-        layout_(shape, structure),
-        base_(workspace.Get(layout_.total)),
-        factors_(ValueFactors(input, shape.value_dim)),
-        smallest_(SmallestDenominator(input.tokens, shape.features)) {}
+        layout_(shape_, structure),
+        base_(problem.workspace.Get(layout_.total)),
+        factors_(ValueFactors(input_, shape_.value_dim)),
+        check_(input_.tokens, shape_.features) {}
 
   bool Run() {
     const int64_t chunks = (input_.tokens + kChunk - 1) / kChunk;
-    For(threading_, chunks, 8, [&](int64_t begin, int64_t end) { Load(begin, end); });
+    For(problem_.threading, chunks, 8, [&](int64_t begin, int64_t end) { Load(begin, end); });
     Denominators();
     for (int f = 0; f < shape_.features; ++f) AddFeature(f);
-    For(threading_, height_, 1, [&](int64_t begin, int64_t end) { Write(begin, end); });
-    return !failed_.load(std::memory_order_relaxed);
+    For(problem_.threading, height_, 1, [&](int64_t begin, int64_t end) { Write(begin, end); });
+    return check_.passed();
   }
 
  private:
@@ -92,11 +85,11 @@ class SeparablePasses {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t first = c * kChunk;
       const int rows = static_cast<int>(std::min<int64_t>(kChunk, input_.tokens - first));
-      KeyFeatures(shape_, scale_, input_.k + first * input_.k_stride, input_.k_stride, rows,
-                  projection_.rows(), scratch.data(),
+      KeyFeatures(shape_, problem_.scale, input_.k + first * input_.k_stride, input_.k_stride, rows,
+                  problem_.projection.rows(), scratch.data(),
                   base_ + layout_.phi_k + first * shape_.features_pad);
-      QueryFeatures(shape_, scale_, input_.q + first * input_.q_stride, input_.q_stride, rows,
-                    projection_.columns(), scratch.data(),
+      QueryFeatures(shape_, problem_.scale, input_.q + first * input_.q_stride, input_.q_stride,
+                    rows, problem_.projection.columns(), scratch.data(),
                     base_ + layout_.phi_q + first * shape_.features_pad);
       PackValues(shape_, input_.v + first * input_.v_stride, input_.v_stride, rows, factors_.data(),
                  Values(first));
@@ -107,7 +100,7 @@ class SeparablePasses {
   // Sums along the rows: for every row of the grid, make(row, tile) writes [width][size].
   template <typename Make>
   void AlongRows(int size, const Make& make) const {
-    For(threading_, height_, 1, [&](int64_t begin, int64_t end) {
+    For(problem_.threading, height_, 1, [&](int64_t begin, int64_t end) {
       const AlignedFloats tile(static_cast<std::size_t>(width_) * size);
       for (int64_t y = begin; y < end; ++y) {
         make(y, tile.data());
@@ -120,7 +113,7 @@ class SeparablePasses {
   // Sums along the columns: use(column, tile) reads [height][size].
   template <typename Use>
   void AlongColumns(int size, const Use& use) const {
-    For(threading_, width_, 1, [&](int64_t begin, int64_t end) {
+    For(problem_.threading, width_, 1, [&](int64_t begin, int64_t end) {
       const AlignedFloats tile(static_cast<std::size_t>(height_) * size);
       for (int64_t x = begin; x < end; ++x) {
         DenseProduct(height_, height_, size, columns_.data(), Sums(x), tile.data(), size);
@@ -165,19 +158,15 @@ class SeparablePasses {
   void Write(int64_t begin, int64_t end) {
     for (int64_t token = begin * width_; token < end * width_; ++token) {
       const float den = Den()[token];
-      // NaN fails, too.
-      if (!(den >= smallest_ && den <= kLargestDenominator))
-        failed_.store(true, std::memory_order_relaxed);
+      check_.Add(den);
       Divide(shape_, Out(token), &den, factors_.data(), /*rows=*/1,
              input_.out + token * input_.out_stride, input_.out_stride);
     }
   }
 
-  const ChunkShape& shape_;
-  const float scale_;
-  const PaddedProjection& projection_;
-  const HeadInput& input_;
-  const Threading threading_;
+  const HeadProblem problem_;
+  const ChunkShape& shape_ = problem_.shape;
+  const HeadInput& input_ = problem_.input;
   const int height_;
   const int width_;
   const AlignedFloats columns_;  // weights between the tokens of a column
@@ -185,16 +174,13 @@ class SeparablePasses {
   const Layout layout_;
   float* const base_;
   const std::vector<float> factors_;
-  const float smallest_;
-  std::atomic<bool> failed_{false};
+  DenominatorCheck check_;
 };
 
 }  // namespace
 
-bool SeparableAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                        const SeparableStructure& structure, const HeadInput& input,
-                        Threading threading, Workspace& workspace) {
-  return SeparablePasses(shape, scale, projection, structure, input, threading, workspace).Run();
+bool SeparableAttention(const HeadProblem& problem, const SeparableStructure& structure) {
+  return SeparablePasses(problem, structure).Run();
 }
 
 double SeparableFlop(const ChunkShape& shape, const SeparableStructure& structure) {

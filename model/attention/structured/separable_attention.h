@@ -11,9 +11,7 @@ namespace longwave::attention {
 // Attention of one head of a grid whose table is a sum over its axes: for each feature, phi(k) v^T
 // is multiplied by the weights along the rows and then by those along the columns, as dense
 // matrices. Time: (height + width) features value_dim for each token. Otherwise as BlockAttention.
-bool SeparableAttention(const ChunkShape& shape, float scale, const PaddedProjection& projection,
-                        const SeparableStructure& structure, const HeadInput& input,
-                        Threading threading, Workspace& workspace);
+bool SeparableAttention(const HeadProblem& problem, const SeparableStructure& structure);
 
 // What it does, for predictions.
 double SeparableFlop(const ChunkShape& shape, const SeparableStructure& structure);

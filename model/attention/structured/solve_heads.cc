@@ -76,9 +76,8 @@ void SolveHeads(const Part& part, OnDoubt on_doubt, std::string_view algorithm,
   const auto solve = [&](const Sequence& sequence, int64_t head, Threading threading,
                          Workspace& workspace) {
     const PaddedProjection& projection = projections[projections.size() == 1 ? 0 : head];
-    if (solve_head(shape, scale, projection, head, tensors.Head(sequence, head), threading,
-                   workspace))
-      return;
+    const HeadInput input = tensors.Head(sequence, head);
+    if (solve_head({shape, scale, projection, input, threading, workspace}, head)) return;
     const std::scoped_lock lock(mutex);
     failed.emplace_back(sequence, head);
   };

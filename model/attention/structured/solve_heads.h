@@ -9,14 +9,12 @@
 
 #include "model/attention/algorithm.h"
 #include "model/attention/structured/chunked_attention.h"
-#include "model/attention/structured/threading.h"
 
 namespace longwave::attention {
 
-// Computes one head of one sequence. Returns false where a denominator leaves float32's range.
-using SolveHead = std::function<bool(
-    const ChunkShape& shape, float scale, const PaddedProjection& projection, int64_t head,
-    const HeadInput& input, Threading threading, Workspace& workspace)>;
+// Computes one sequence of the head of that number. Returns false where a denominator leaves
+// float32's range.
+using SolveHead = std::function<bool(const HeadProblem& problem, int64_t head)>;
 
 // Calls `solve` for every head of every sequence of a part, on the threads of at::parallel_for,
 // with its tensors in float32. Where it fails: computes the head by "direct", or throws c10::Error

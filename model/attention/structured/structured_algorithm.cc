@@ -59,14 +59,9 @@ class ChunkedAlgorithm final : public Algorithm {
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {
-    SolveHeads(
-        part, on_doubt, name(),
-        [&](const ChunkShape& shape, float scale, const PaddedProjection& projection, int64_t head,
-            const HeadInput& input, Threading threading, Workspace& workspace) {
-          return ChunkedAttention(shape, scale, projection,
-                                  *part.problem->bias->Structure(head, smooth_), input, threading,
-                                  workspace);
-        });
+    SolveHeads(part, on_doubt, name(), [&](const HeadProblem& problem, int64_t head) {
+      return ChunkedAttention(problem, *part.problem->bias->Structure(head, smooth_));
+    });
   }
 
  private:
