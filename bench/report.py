@@ -364,6 +364,7 @@ def duration(ms: float | None) -> str:
 
 GPU_SCENARIOS = {
     "echo_1": "bare gRPC echo, 1 caller",
+    "echo_paced": "bare gRPC echo, 1,000 requests a second",
     "echo_16": "bare gRPC echo, 16 callers",
     "null_1": "model that computes nothing, 1 caller",
     "null_16": "model that computes nothing, 16 callers",
@@ -404,6 +405,11 @@ def serving_gpu_table(data: dict) -> str:
         f"- Ragged requests had {first['bert_ragged']['tokens_per_s'] / first['bert_ragged']['answered_per_s']:.0f} tokens in the mean: "
         f"{first['bert_ragged']['tokens_per_s'] / 965:,.0f}/s of the distribution's 965.",
     ]
+    if "echo_paced" in first and "p50_ms_of_runs" in runs.get("bert_1", {}):
+        lines.append(
+            f"- Of one caller's time the model takes {duration(first['bert_1']['server_compute_ms']['p50'])}; a bare echo at such a pace takes {duration(first['echo_paced']['answered_ms']['p50'])}, "
+            f"more than one after the other does, since cores sleep in between (p50 of one caller's runs: {', '.join(duration(ms) for ms in runs['bert_1']['p50_ms_of_runs'])}; "
+            f"of the empty model's with 16: {', '.join(duration(ms) for ms in runs['null_16']['p50_ms_of_runs'])}).")
     if "bert_at_50%_long" in first:
         slower = {q: first["bert_at_50%_long"]["answered_ms"][q] / first["bert_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
         lines = ["![latency over load, with and without a long request](images/serving_gpu.svg)", "", *lines]

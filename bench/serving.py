@@ -94,16 +94,24 @@ class Bench:
         return run["classes"][0]
 
     def load_beside_long(self, share: float, capacity: float, seconds: float, repeats: int = 1, options: tuple = ()) -> None:
-        """A part of the capacity without and with a long request, in turns, since other work on the machine comes and goes; keeps the runs of median p99."""
+        """A part of the capacity without and with a long request, in turns; keeps the runs of median p99."""
         name, traffic = f"{self.prefix}_at_{share:.0%}", f"short:length=512,rate={share * capacity:.1f}"
-        tries = {name: [], f"{name}_long": []}
+        tries: dict[str, list[dict]] = {}
         for _ in range(repeats):
             for suffix, classes in (("", (traffic,)), ("_long", (traffic, self.long))):
-                self.load(name + suffix, *classes, seconds=seconds, options=options)
-                tries[name + suffix].append(self.runs[name + suffix])
-        for key, runs in tries.items():
-            ordered = sorted(runs, key=lambda run: run["classes"][0]["answered_ms"]["p99"])
-            self.keep(key, {**ordered[len(ordered) // 2], "p99_ms_of_runs": [run["classes"][0]["answered_ms"]["p99"] for run in runs]})
+                self.load_again(tries, name + suffix, *classes, seconds=seconds, options=options)
+        self.keep_medians(tries, "p99")
+
+    def load_again(self, tries: dict[str, list[dict]], name: str, *classes: str, seconds: float, options: tuple = ()) -> None:
+        """One run of a scenario that has several, in turns with others, since other work on the machine comes and goes."""
+        self.load(name, *classes, seconds=seconds, options=options)
+        tries.setdefault(name, []).append(self.runs[name])
+
+    def keep_medians(self, tries: dict[str, list[dict]], quantile: str) -> None:
+        """Of each scenario's runs the one whose quantile is the median."""
+        for name, runs in tries.items():
+            ordered = sorted(runs, key=lambda run: run["classes"][0]["answered_ms"][quantile])
+            self.keep(name, {**ordered[len(ordered) // 2], f"{quantile}_ms_of_runs": [run["classes"][0]["answered_ms"][quantile] for run in runs]})
 
     def direct(self, name: str, traffic: str, seconds: float, device: str = "cpu") -> None:
         """The same traffic without a server."""
