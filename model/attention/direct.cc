@@ -135,8 +135,7 @@ class BlockSolver {
                   {&job_.panels[begin * job_.feature_dim], kKeys}, {scores_.data(), kKeys},
                   /*accumulate=*/false, full);
       for (int64_t r = 0; r < count_; ++r) {
-        denominators_[r] +=
-            job_.pairs->Multiply(table, rows_[r], begin, keys, &scores_[r * kKeys]);
+        denominators_[r] += job_.pairs->Multiply(table, rows_[r], begin, keys, &scores_[r * kKeys]);
       }
       TileProduct(count_, job_.value_dim, keys, {scores_.data(), kKeys},
                   {job_.values + begin * job_.value_dim, job_.value_dim},

@@ -281,8 +281,8 @@ class Solver {
     Checkpoint();
     const at::Tensor found = convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1));
     ForRows(tokens_, [&](int64_t begin, int64_t count) {
-      sums_.narrow(0, begin, count) += found.narrow(1, begin, count).t() *
-                                       far_rows_.narrow(0, begin, count).unsqueeze(1);
+      sums_.narrow(0, begin, count) +=
+          found.narrow(1, begin, count).t() * far_rows_.narrow(0, begin, count).unsqueeze(1);
     });
   }
 
