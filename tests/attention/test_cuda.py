@@ -1,5 +1,7 @@
 """What is there on GPUs only: the kernels' own tilings, repair on the device, graphs, equality from run to run."""
 
+import json
+
 import pytest
 import torch
 from operators import RelativeBias, error
@@ -204,3 +206,30 @@ def test_tensors_of_two_devices_are_an_error():
         prepared_op(q, k, v, w.cpu(), bias)
     with pytest.raises(ValueError, match="seqlens: found 11 tokens in all, expected q's 10"):
         prepared_op(q[0], k[0], v[0], w, bias, cu_seqlens=torch.tensor([0, 10], dtype=torch.int32, device="cuda"), seqlens=[11])
+
+
+# bfloat16, 12 heads of 64: algorithms that were the fastest, with at least a tenth between them and the next.
+@pytest.mark.parametrize("table, lengths, algorithm", [
+    ("alibi", [512], "direct"),
+    ("alibi", [512] * 32, "direct"),
+    ("alibi", [1024] * 8, "direct"),
+    ("alibi", [16384], "structured"),
+    ("clipped", [64], "direct"),
+    ("clipped", [2048], "structured"),
+    ("clipped", [1024] * 8, "structured"),
+    ("inverse", [2048], "direct"),
+    ("inverse", [16384], "low_rank"),
+])  # fmt: skip
+def test_the_plan_takes_what_was_the_fastest_on_an_h100(table, lengths, algorithm):
+    if "H100" not in torch.cuda.get_device_name():
+        pytest.skip("costs are those of an H100")
+    t = torch.arange(1 - lengths[0], lengths[0]).float()
+    slopes = 2.0 ** (-8 * torch.arange(1, 13) / 12)
+    clipped = torch.randn(12, 257, generator=torch.Generator().manual_seed(1))
+    bias = {
+        "alibi": -slopes[:, None] * t.abs(),
+        "clipped": clipped[:, t.clamp(-128, 128).long() + 128],
+        "inverse": -torch.log1p(t.abs()).expand(12, -1).contiguous(),
+    }[table]
+    plan = torch.ops.longwave.plan_attention(RelativeBias(bias, "prf", False, 0, 1e-5), lengths, 64, 64, "cuda", "bfloat16", 0)
+    assert {group["algorithm"] for group in json.loads(plan)["groups"]} == {algorithm}
