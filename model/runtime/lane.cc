@@ -149,21 +149,26 @@ absl::Status Lane::ForwardAsGraph(const PackedBatch& batch, const OutputPlan& pl
     hidden_ = captured.hidden;
     return captured.graph->Replay();
   }
-  captured.inputs = AllocateInputs(shape);
+  const Inputs inputs = captured.inputs = AllocateInputs(shape);
   Upload(batch, plan, shape, captured.inputs);
-  const PackedSequences sequences{CaptureLengths(shape), captured.inputs.offsets};
-  // Once without a graph: what is made on first use must not be made in the capture. It is this
-  // batch's answer, too.
-  hidden_ = encoder_->Forward(captured.inputs.ids, sequences);
+  const PackedSequences any{CaptureLengths(shape), inputs.offsets};
+  // Once without a graph: what is made on first use must not be made in the capture. Nothing is
+  // there to be read from it: outside of a capture lengths are taken at their word, and these are
+  // not the batch's.
+  encoder_->Forward(inputs.ids, any);
   absl::StatusOr<std::unique_ptr<Graph>> graph = stream_->Capture([&] {
-    captured.hidden = encoder_->Forward(captured.inputs.ids, sequences);
+    captured.hidden = encoder_->Forward(inputs.ids, any);
     return absl::OkStatus();
   });
   if (graph.ok()) {
     captured.graph = *std::move(graph);
-  } else {
-    captured = Captured{captured.runs, /*failed=*/true, {}, {}, nullptr};
+    hidden_ = captured.hidden;
+    return captured.graph->Replay();
   }
+  captured = Captured{captured.runs, /*failed=*/true, {}, {}, nullptr};
+  const GraphShape exact = ShapeOf(batch);
+  hidden_ = encoder_->Forward(inputs.ids.narrow(0, 0, exact.tokens),
+                              {batch.lengths, inputs.offsets.narrow(0, 0, exact.sequences + 1)});
   return absl::OkStatus();
 }
 

@@ -145,6 +145,7 @@ TEST_P(DeviceModelTest, RepeatedShapesGiveRightAnswers) {
   for (uint32_t run = 0; run < 5; ++run) {
     ExpectSame(Items({512 - 3 * static_cast<int64_t>(run)}, 10 * run), "alone");
     ExpectSame(Items({100 + run, 200 - run, 70, 1 + run}, 10 * run), "together");
+    ExpectSame(Items({64 - run, 30, 20 + run}, 10 * run), "few");
     // As many tokens in sequences of up to 512, of up to 1,024, and in one that is longer.
     ExpectSame(Items({512 - run, 300 + run, 512, 90, 1 + run}, 10 * run), "short");
     ExpectSame(Items({1000 - run, 300 + run, 90, 20, 5 + run}, 10 * run), "longer");
