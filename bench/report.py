@@ -335,7 +335,7 @@ def serving_table(data: dict) -> str:
     lines += invariance_cost(first, "real", "real_capacity")
     if "null_streams" in first:
         memory = runs["null_streams"]["server_memory_bytes"]
-        lines.append(f"- Over {memory['samples']} seconds of 1,000 streams the server's memory stays within {memory['max'] / memory['min'] - 1:.1%}; of every answer, none is wrong, lost or repeated.")
+        lines.append(f"- Over {memory['samples']} seconds of 1,000 streams the server's memory stays within {memory['max'] / memory['min'] - 1:.2%}; of every answer, none is wrong, lost or repeated.")
     lines += not_reached(SCENARIOS, runs)
     lines += ["", f"{data['machine']['processor']}, {data['machine']['cores']} cores that load and server share. {data.get('note', '')}".rstrip()]
     return "\n".join(lines)
