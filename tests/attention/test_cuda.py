@@ -163,6 +163,45 @@ def test_runs_are_equal_bit_by_bit(table, algorithm):
         assert torch.equal(prepared_op(q, k, v, w, bias, algorithm=algorithm), first)
 
 
+SHORT = {
+    "1": [1],
+    "65": [65],
+    "129": [129],
+    "192": [192],
+    "511": [511],
+    "1,023": [1023],
+    "150 x 64": [64] * 150 + [63, 0, 65],
+    "100 x 128": [128, 127, 97, 128] * 25,
+    "70 x 192": [192, 129, 0, 65, 257] * 14,
+    "36 x 512": [512, 511, 449] * 12,
+    "9 x 1,024": [1024, 961, 513] * 3,
+}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", SHORT.values(), ids=SHORT)
+def test_short_sequences_straddle_tiles(lengths, causal):
+    """How direct's kernel for short sequences divides a block depends on how many there are and how long."""
+    q, k, v, w = (x[0] if x.dim() == 4 else x for x in problem(sum(lengths), torch.bfloat16, seed=len(lengths)))
+    bias = prepare("noise 0.5", max(lengths), causal)
+    offsets = torch.tensor([0, *lengths], device="cuda").cumsum(0).to(torch.int32)
+
+    def run(algorithm, *tensors):
+        return prepared_op(*tensors, w, bias, cu_seqlens=offsets, seqlens=lengths, causal=causal, algorithm=algorithm)
+
+    out = run("direct", q, k, v)
+    expected = run("reference", q.double(), k.double(), v.double())
+    begin = 0
+    for length in lengths:
+        part = slice(begin, begin + length)
+        begin += length
+        if length > 0:
+            assert error(out[None, part], expected[None, part], v[None, part]) <= PROMISE[torch.bfloat16], length
+    for _ in range(3):
+        torch.full((1 << 24,), torch.nan, device="cuda")  # memory that the next call may get
+        assert torch.equal(run("direct", q, k, v), out)
+
+
 @pytest.mark.parametrize("algorithm", ["auto", "fft"])
 def test_a_graph_is_replayed_with_other_inputs_and_lengths(algorithm):
     tokens, longest = 1800, 1024

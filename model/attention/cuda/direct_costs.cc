@@ -10,17 +10,21 @@ namespace {
 // The products that a causal call makes, of all.
 constexpr double kCausalShare = 0.55;
 
-// What a thread block takes in tiles of 64 keys of the second layout, as measured on an H100: its
-// beginning and end, and each tile.
+// What a team takes in tiles of 64 keys of the first layout, as measured on an H100: to begin, each
+// item's first pass over its keys, and each tile of that.
 struct Candidate {
   FusedLayout layout;
-  double block;
+  double start;
+  double pass;
   double tile;
 };
 constexpr Candidate kCandidates[] = {
-    {{4, 1, 2}, 4.56, 2.04}, {{4, 1, 1}, 4.49, 1},   {{3, 1, 1}, 4.07, 0.85},
-    {{2, 2, 1}, 4.59, 0.78}, {{1, 4, 1}, 5.24, 0.5},
+    {{1, 4, 1, 2}, 1.3, 3.7, 1},   {{1, 4, 1, 1}, 1.3, 3.7, 1},   {{2, 2, 1, 2}, 1.5, 3.7, 1.3},
+    {{2, 2, 1, 1}, 1.5, 3.7, 1.3}, {{4, 1, 1, 2}, 1.3, 5.2, 1.6}, {{4, 1, 1, 1}, 1.3, 5.2, 1.6},
+    {{1, 2, 2, 1}, 4.6, 0, 0.62},  {{1, 1, 4, 1}, 4.4, 0, 0.45},
 };
+// A second pass finds phi(k) and takes so much of the first.
+constexpr double kSecondPass = 0.65;
 constexpr int64_t kKeys = 64;
 
 // Beyond this nothing was measured to be faster than tiles in device memory.
@@ -54,25 +58,33 @@ std::optional<FusedChoice> ChooseFusedLayout(std::span<const EqualSequences> seq
     if (some.length > kLongest) return std::nullopt;
   }
   std::optional<FusedChoice> best;
-  for (const auto& [layout, block, tile] : kCandidates) {
+  for (const auto& [layout, start, pass, tile] : kCandidates) {
     const int64_t rows = layout.rows();
-    int64_t blocks = 0, longest = 0;
-    double tiles = 0;  // of all blocks, one after the other
+    int64_t items = 0, longest = 0;
+    double tiles = 0;  // of all items, one after the other
     for (const auto& [length, count] : sequences) {
-      const int64_t of_length = count * Quotient(length, rows);
+      const int64_t of_length = count * layout.items(length);
+      const auto passes =
+          static_cast<double>(of_length) +
+          kSecondPass * static_cast<double>(count * Quotient(length, rows) - of_length);
       auto keys = static_cast<double>(Quotient(length, kKeys));
-      if (causal && rows < length) {  // a block of rows, not all of which it sees
+      if (causal && layout.whole() < length) {  // rows of a sequence, not all of which it sees
         keys *= 0.5 + 0.5 * static_cast<double>(rows) / static_cast<double>(length);
       }
-      blocks += of_length;
-      tiles += static_cast<double>(of_length) * (block + tile * keys);
+      items += of_length;
+      tiles += passes * (pass + tile * keys);
       longest = std::max(longest, length);
     }
-    if (blocks == 0 || longest > FusedMaxLength(layout)) continue;
-    const double block_ms =
-        1e-3 * costs.cuda_fused_us_per_tile * tiles / static_cast<double>(blocks);
-    const double ms = block_ms * static_cast<double>(Quotient(blocks, multiprocessors));
-    if (!best.has_value() || ms < best->milliseconds) best = {layout, ms, block_ms};
+    if (items == 0 || longest > FusedMaxLength(layout)) continue;
+    const double tile_ms = 1e-3 * costs.cuda_fused_us_per_tile;
+    const double item_ms = tile_ms * tiles / static_cast<double>(items);
+    const auto turns =
+        static_cast<double>(Quotient(items, int64_t{layout.teams} * multiprocessors));
+    // Teams that split the keys begin anew with every item.
+    const double ms = tile_ms * start * (layout.key_groups > 1 ? turns : 1) + item_ms * turns;
+    if (!best.has_value() || ms < best->milliseconds) {
+      best = {layout, ms, tile_ms * start + item_ms};
+    }
   }
   return best;
 }

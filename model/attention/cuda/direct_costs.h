@@ -34,7 +34,7 @@ double TilesMilliseconds(std::span<const EqualSequences> sequences, const Direct
 struct FusedChoice {
   FusedLayout layout;
   double milliseconds = 0;
-  double call_milliseconds = 0;  // of them, what the shortest call takes: one block, start to end
+  double call_milliseconds = 0;  // of them, what the shortest call takes: one item, start to end
 };
 
 // Nothing where one of the sequences is longer than those for which it was measured to be fastest.

@@ -3,79 +3,73 @@
 #include <type_traits>
 
 #include "model/attention/cuda/direct_fused.h"
-#include "model/attention/cuda/direct_fused_block.cuh"
+#include "model/attention/cuda/direct_fused_team.cuh"
+#include "model/attention/cuda/early_launch.cuh"
 
-// direct_hopper.cu's quadratic part with the features computed in the kernel.
 namespace longwave::attention::cuda {
 namespace {
 
 using fused::bf16;
-using fused::kGroupThreads;
-using fused::kTile;
+using fused::Config;
 
 constexpr int kSharedLimit = 227 * 1024;
 
-// Blocks (rows of a sequence x head), heads side by side as they are in memory. capacity: longest
-// sequence that weights have room for.
-template <int kRowGroups, int kKeyGroups>
-__global__ void __launch_bounds__(kRowGroups* kKeyGroups* kGroupThreads, 1)
-    DirectFused(const __grid_constant__ DirectArgs args, int passes, int capacity) {
+// A block stays with one head, so that W and the weights are made once, and takes every
+// (gridDim.x / heads)-th of its items. Heads side by side as they are in memory.
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, 1)
+    DirectFused(const __grid_constant__ DirectArgs args, const __grid_constant__ TokenMaps maps,
+                int longest, int whole) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using C = fused::Config<kRowGroups, kKeyGroups>;
+  WaitForPredecessors();
+  LaunchDependents();
   extern __shared__ char raw[];
   auto& shared = *reinterpret_cast<typename C::Shared*>(
       raw + (1024 - hopper::SharedAddress(raw) % 1024) % 1024);
   const AttentionArgs& a = args.attention;
   const int heads = a.head_end - a.head_begin;
-  const int rows = kTile * kRowGroups * passes;
-  const SequenceTile place =
-      fused::FindBlock(a.sequences, static_cast<int>(blockIdx.x) / heads, rows);
-  if (!place.valid) return;
-  fused::Block<kRowGroups, kKeyGroups> block(
-      args, place, a.head_begin + static_cast<int>(blockIdx.x) % heads, passes, shared);
-  if (place.length > capacity) {
-    block.RunExactly();
-  } else {
-    block.ClearDoubts();
-    block.Run(C::SecondCopy(capacity, rows));
-  }
-  block.Repair();
+  const int block = static_cast<int>(blockIdx.x);
+  const int team = static_cast<int>(threadIdx.x) / (C::kThreads / C::kTeams);
+  fused::Team<C>(args, maps, a.head_begin + block % heads, longest, whole,
+                 block / heads * C::kTeams + team, static_cast<int>(gridDim.x) / heads * C::kTeams,
+                 shared)
+      .Run();
 #endif  // never launched elsewhere: FusedServes()
 }
 
-template <int kRowGroups, int kKeyGroups>
+template <class C>
 cudaError_t Launch(const DirectArgs& args, const FusedPlan& plan, cudaStream_t stream) {
-  using C = fused::Config<kRowGroups, kKeyGroups>;
   const AttentionArgs& a = args.attention;
-  const auto kernel = DirectFused<kRowGroups, kKeyGroups>;
-  const int bytes = C::kBytes + 8 * C::SecondCopy(plan.longest, plan.layout.rows());
-  const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  TokenMaps maps;
+  const auto map = [&a](const TokenView& view, int columns, CUtensorMap* made) {
+    return MapTokens(view, a.head_end, a.sequences.tokens, columns, fused::kTile, made);
+  };
+  cudaError_t error = map(a.q, a.dim, &maps.q);
+  if (error == cudaSuccess) error = map(a.k, a.dim, &maps.k);
+  if (error == cudaSuccess) error = map(a.v, a.value_dim, &maps.v);
   if (error != cudaSuccess) return error;
-  const int grid = plan.blocks * (a.head_end - a.head_begin);
-  kernel<<<grid, C::kThreads, bytes, stream>>>(args, plan.layout.passes, plan.longest);
-  return cudaGetLastError();
+  const auto kernel = DirectFused<C>;
+  const int bytes = C::Bytes(plan.longest);
+  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) return error;
+  return LaunchEarly(kernel, plan.lanes * (a.head_end - a.head_begin), C::kThreads, bytes, stream,
+                     args, maps, plan.longest, static_cast<int>(plan.layout.whole()));
 }
 
-template <int kRowGroups, int kKeyGroups>
-int MaxLength(const FusedLayout& layout) {
-  using C = fused::Config<kRowGroups, kKeyGroups>;
-  if (layout.passes > 1) return C::kStages * kTile;
-  return (kSharedLimit - C::kBytes) / 8 - layout.rows() - 2 * kTile;
-}
-
+// Calls fn with the Config of a layout.
 template <typename Fn>
 auto ForLayout(const FusedLayout& layout, const Fn& fn) {
-  using std::integral_constant;
-  switch (layout.row_groups) {
-    case 4:
-      return fn(integral_constant<int, 4>(), integral_constant<int, 1>());
-    case 3:
-      return fn(integral_constant<int, 3>(), integral_constant<int, 1>());
-    case 2:
-      return fn(integral_constant<int, 2>(), integral_constant<int, 2>());
+  switch (layout.teams * 100 + layout.row_groups * 10 + layout.key_groups) {
+    case 141:
+      return fn(Config<1, 4, 1>());
+    case 221:
+      return fn(Config<2, 2, 1>());
+    case 411:
+      return fn(Config<4, 1, 1>());
+    case 122:
+      return fn(Config<1, 2, 2>());
     default:
-      return fn(integral_constant<int, 1>(), integral_constant<int, 4>());
+      return fn(Config<1, 1, 4>());
   }
 }
 
@@ -97,19 +91,18 @@ bool FusedServes(const AttentionArgs& a) {
                     a.projection_head_stride};
   return WholePieces<bf16>(a.q, a.dim) && WholePieces<bf16>(a.k, a.dim) &&
          WholePieces<bf16>(a.v, a.value_dim) && WholePieces<bf16>(a.out, a.value_dim) &&
-         WholePieces<float>(w, a.dim) && HasDirectHopper();
+         WholePieces<float>(w, a.dim) && a.q.token_stride > 0 && a.k.token_stride > 0 &&
+         a.v.token_stride > 0 && a.q.head_stride > 0 && a.k.head_stride > 0 &&
+         a.v.head_stride > 0 && HasDirectHopper();
 }
 
 int FusedMaxLength(const FusedLayout& layout) {
-  return ForLayout(layout, [&](auto rows, auto keys) {
-    return MaxLength<decltype(rows)::value, decltype(keys)::value>(layout);
-  });
+  return ForLayout(layout, [](auto config) { return decltype(config)::MaxLength(kSharedLimit); });
 }
 
 cudaError_t LaunchDirectFused(const DirectArgs& args, const FusedPlan& plan, cudaStream_t stream) {
-  return ForLayout(plan.layout, [&](auto rows, auto keys) {
-    return Launch<decltype(rows)::value, decltype(keys)::value>(args, plan, stream);
-  });
+  return ForLayout(plan.layout,
+                   [&](auto config) { return Launch<decltype(config)>(args, plan, stream); });
 }
 
 }  // namespace longwave::attention::cuda

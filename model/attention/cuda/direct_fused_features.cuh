@@ -3,6 +3,7 @@
 
 #include "model/attention/cuda/direct_hopper.cuh"
 #include "model/attention/cuda/direct_tiles.cuh"
+#include "model/attention/cuda/token_maps.h"
 
 // phi of a tile of 64 tokens, by a warpgroup: W is a sum of two bfloat16, wgmma, exponentials.
 namespace longwave::attention::cuda::fused {
@@ -27,57 +28,74 @@ __device__ inline float Exp2(float x) {
   return y;
 }
 
-// Begins to copy this warp's 16 rows of a tile: rows [first, first + 64) of a sequence of `length`.
-__device__ inline void LoadRows(char* tile, const TokenView& view, int head, int columns,
-                                const SequenceTile& block, int first) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int piece = lane % 8;
-  const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + lane / 8;
-  const bf16* const from =
-      static_cast<const bf16*>(view.data) +
-      static_cast<int64_t>(block.token_begin + first + row) * view.token_stride +
-      head * view.head_stride + piece * 8;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const bool valid = first + row + 4 * i < block.length && piece * 8 < columns;
-    CopyAsync16(tile + SwizzledByte(row + 4 * i, piece),
-                valid ? from + 4 * i * view.token_stride : view.data, valid);
+// Begins to copy 64 tokens of a head to a tile. By one thread.
+__device__ inline void LoadTile(char* tile, const CUtensorMap* map, int head, int token,
+                                hopper::Barrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
+      "{%2, %3, %4}], [%5];" ::"r"(hopper::SharedAddress(tile)),
+      "l"(map), "r"(0), "r"(head), "r"(token), "r"(hopper::SharedAddress(&barrier->word))
+      : "memory");
+}
+
+// Zeros in the place of rows from `valid` on: they are the next sequence's. By a warpgroup.
+__device__ inline void ClearRows(char* tile, int valid) {
+#pragma unroll 1
+  for (int x = static_cast<int>(threadIdx.x) % kGroupThreads; x < (kTile - valid) * 8;
+       x += kGroupThreads) {
+    *reinterpret_cast<uint4*>(tile + valid * kPanelRowBytes + x * 16) = uint4{0, 0, 0, 0};
   }
 }
 
-// W of a head as two tiles [feature][channel].
+// W of a head on its way to two tiles [feature][channel]: what a thread of `kThreads` holds of it.
 template <int kThreads>
-__device__ void LoadProjection(const AttentionArgs& a, int head, char (&tiles)[2][kTileBytes]) {
-  const float* const w = a.projection + head * a.projection_head_stride;
-  for (int i = static_cast<int>(threadIdx.x); i < kWidth * 8; i += kThreads) {
-    const int feature = i / 8, piece = i % 8;
-    float x[8] = {};
-    if (feature < a.features && piece * 8 < a.dim) {
-      const float4* const from =
-          reinterpret_cast<const float4*>(w + feature * a.projection_row_stride + piece * 8);
-      *reinterpret_cast<float4*>(x) = __ldg(from);
-      *reinterpret_cast<float4*>(x + 4) = __ldg(from + 1);
-    }
+class Projection {
+ public:
+  __device__ void Load(const AttentionArgs& a, int head) {
+    const float* const w = a.projection + head * a.projection_head_stride;
 #pragma unroll
-    for (auto& tile : tiles) {
-      uint4 part;
-      part.x = TakePart(x[0], x[1]);
-      part.y = TakePart(x[2], x[3]);
-      part.z = TakePart(x[4], x[5]);
-      part.w = TakePart(x[6], x[7]);
-      *reinterpret_cast<uint4*>(tile + SwizzledByte(feature, piece)) = part;
+    for (int i = 0; i < kPieces; ++i) {
+      const int feature = Index(i) / 8, piece = Index(i) % 8;
+      if (feature < a.features && piece * 8 < a.dim) {
+        const float4* const from =
+            reinterpret_cast<const float4*>(w + feature * a.projection_row_stride + piece * 8);
+        *reinterpret_cast<float4*>(x_[i]) = __ldg(from);
+        *reinterpret_cast<float4*>(x_[i] + 4) = __ldg(from + 1);
+      }
     }
   }
-}
+
+  __device__ void Store(char (&tiles)[2][kTileBytes]) {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+#pragma unroll
+      for (auto& tile : tiles) {
+        uint4 part;
+        part.x = TakePart(x_[i][0], x_[i][1]);
+        part.y = TakePart(x_[i][2], x_[i][3]);
+        part.z = TakePart(x_[i][4], x_[i][5]);
+        part.w = TakePart(x_[i][6], x_[i][7]);
+        *reinterpret_cast<uint4*>(tile + SwizzledByte(Index(i) / 8, Index(i) % 8)) = part;
+      }
+    }
+  }
+
+ private:
+  static constexpr int kPieces = kWidth * 8 / kThreads;  // of eight channels
+  static_assert(kPieces * kThreads == kWidth * 8);
+  static __device__ int Index(int i) { return static_cast<int>(threadIdx.x) + i * kThreads; }
+
+  float x_[kPieces][8] = {};
+};
 
 __device__ inline void GroupSync(int group) {
   asm volatile("barrier.cta.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-// phi of this warpgroup's 64 rows of a tile as left operands; rows from `valid` on are 0 for keys.
-template <bool kKeys>
-__device__ void Features(const AttentionArgs& a, const char* tile, int valid,
-                         const char (&projection)[2][kTileBytes], Fragments& phi) {
+// phi of this warpgroup's 64 rows of a tile as left operands. Those of keys may be multiplied with
+// those of queries: they have their norm in them, and are 0 from row `valid` on.
+__device__ inline void Features(const AttentionArgs& a, const char* tile, bool keys, int valid,
+                                const char (&projection)[2][kTileBytes], Fragments& phi) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16;
   const uint64_t rows = hopper::Descriptor(hopper::SharedAddress(tile));
@@ -114,8 +132,8 @@ __device__ void Features(const AttentionArgs& a, const char* tile, int valid,
     float y = static_cast<float>(a.scale) * rsqrtf(fmaxf(square, kNormEps * kNormEps));
     if (!(square < 1e37f)) y = __int_as_float(0x7fffffff);  // NaN: the rows will be found
     factor[half] = kLog2E * y;
-    offset[half] = kKeys ? -0.5f * kLog2E * square * y * y : 0.0f;
-    if (kKeys && row + lane / 4 + 8 * half >= valid) offset[half] = -INFINITY;
+    offset[half] = keys ? -0.5f * kLog2E * square * y * y : 0.0f;
+    if (row + lane / 4 + 8 * half >= valid) offset[half] = -INFINITY;
   }
   hopper::WgmmaWait<0>();
   hopper::Hold(log);
@@ -125,7 +143,7 @@ __device__ void Features(const AttentionArgs& a, const char* tile, int valid,
     for (int half = 0; half < 2; ++half) {
       float p = Exp2(fmaf(log[4 * g + 2 * half], factor[half], offset[half]));
       float q = Exp2(fmaf(log[4 * g + 2 * half + 1], factor[half], offset[half]));
-      if (kKeys && a.features < kWidth) {
+      if (a.features < kWidth) {
         const int feature = 8 * g + 2 * (lane % 4);
         if (feature >= a.features) p = 0;
         if (feature + 1 >= a.features) q = 0;
@@ -135,22 +153,29 @@ __device__ void Features(const AttentionArgs& a, const char* tile, int valid,
   }
 }
 
-// k of a tile becomes phi(k).
-__device__ inline void ConvertKeys(const AttentionArgs& a, char* tile, int valid,
-                                   const char (&projection)[2][kTileBytes]) {
+// The reverse of LoadTiles (sm_90).
+__device__ inline void StoreTiles(void* row, const uint32_t (&r)[4]) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(SharedAddress(row)),
+      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+      : "memory");
+}
+
+// Where this thread's piece of a left operand begins in a tile: of columns [16 s, 16 s + 16).
+__device__ inline char* PieceOf(char* tile, int s) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + lane / 4;
+  const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + lane % 16;
+  return tile + SwizzledByte(row, 2 * s + lane / 16);
+}
+
+// q or k of a tile becomes phi of it. By a warpgroup.
+__device__ inline void Convert(const AttentionArgs& a, char* tile, bool keys, int valid,
+                               const char (&projection)[2][kTileBytes]) {
   Fragments phi;
-  Features<true>(a, tile, valid, projection, phi);
-  GroupSync(static_cast<int>(threadIdx.x) / kGroupThreads);  // nobody reads k any more
+  Features(a, tile, keys, valid, projection, phi);
+  GroupSync(static_cast<int>(threadIdx.x) / kGroupThreads);  // nobody reads the tile any more
 #pragma unroll
-  for (int g = 0; g < kWidth / 8; ++g) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      *reinterpret_cast<uint32_t*>(tile + SwizzledByte(row + 8 * half, g) + 4 * (lane % 4)) =
-          phi[g / 2][g % 2 * 2 + half];
-    }
-  }
+  for (int s = 0; s < kWidth / 16; ++s) StoreTiles(PieceOf(tile, s), phi[s]);
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL

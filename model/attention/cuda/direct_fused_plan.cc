@@ -44,19 +44,20 @@ std::optional<FusedPlan> PlanFused(const Problem& problem, const AttentionArgs& 
                           TilesMilliseconds(sequences, widths, /*hopper=*/true, costs);
   if (choice->milliseconds >= tiles_ms) return std::nullopt;
 
-  FusedPlan plan{choice->layout, static_cast<int>(sequences.back().length), 0};
+  const FusedLayout& layout = choice->layout;
+  const int64_t heads = args.head_end - args.head_begin;
+  int64_t items = 0;  // of a head
   if (c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
     // A graph may be replayed with other lengths.
-    plan.blocks =
-        static_cast<int>(args.sequences.tokens / plan.layout.rows()) + args.sequences.count;
-    return plan;
+    items = args.sequences.tokens / layout.rows() + args.sequences.count;
+  } else {
+    for (const auto& [length, count] : sequences) items += layout.items(length) * (count / heads);
   }
-  const int heads = args.head_end - args.head_begin;
-  for (const auto& [length, count] : sequences) {
-    const int64_t blocks = (length + plan.layout.rows() - 1) / plan.layout.rows();
-    plan.blocks += static_cast<int>(blocks * (count / heads));
+  int64_t lanes = (items + layout.teams - 1) / layout.teams;
+  if (layout.key_groups == 1) {
+    lanes = std::clamp<int64_t>(multiprocessors / heads, 1, std::max<int64_t>(lanes, 1));
   }
-  return plan;
+  return FusedPlan{layout, static_cast<int>(sequences.back().length), static_cast<int>(lanes)};
 }
 
 }  // namespace longwave::attention::cuda

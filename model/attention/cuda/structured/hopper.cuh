@@ -7,6 +7,7 @@
 #include "model/attention/cuda/early_launch.cuh"
 #include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/tiles.cuh"
+#include "model/attention/cuda/token_maps.h"
 
 // What the kernels for sm_90a share: products of a warpgroup, copies by the tensor memory
 // accelerator, and the share of the work that a thread block walks through.
@@ -18,16 +19,6 @@ inline constexpr int kRowBytes = kMmaSize * 2;   // of a tile
 inline constexpr int kTileBytes = kBlock * kRowBytes;
 inline constexpr int kStateBytes = kMmaSize * kRowBytes;  // of a state without its totals
 inline constexpr float kLog2E = 1.4426950408889634F;
-
-// What copies token tensors to swizzled tiles.
-struct TokenMaps {
-  CUtensorMap q, k, v;
-};
-
-// A map of [tokens][heads][columns] in tiles of `rows` tokens, zeros beyond. NotSupported where the
-// driver has none.
-cudaError_t MapTokens(const TokenView& view, int heads, int64_t tokens, int columns, int rows,
-                      CUtensorMap* map);
 
 // Lets a kernel for sm_90a be launched with so much shared memory, and counts the device's
 // multiprocessors. NotSupported where the library was not compiled for the device.
