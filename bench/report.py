@@ -352,8 +352,20 @@ def soak_text(data: dict) -> str:
         f"{capacity:,.0f} that a model of 2 us a token answers: {row['sent']:,} requests of 512 tokens, each answer checked, {mistakes} wrong, lost or repeated, "
         f"{row['refused_ms']['count']} refused; p50 {duration(row['answered_ms']['p50'])}, p99 {duration(row['answered_ms']['p99'])}, p99.9 "
         f"{duration(row['answered_ms']['p99_9'])}. The server's memory, sampled each second, stays between {memory['min'] / 2**20:.1f} and "
-        f"{memory['max'] / 2**20:.1f} MiB: within {memory['max'] / memory['min'] - 1:.1%}."
+        f"{memory['max'] / 2**20:.1f} MiB: within {memory['max'] / memory['min'] - 1:.1%}{memory_growth(memory)}.{of_commit(run)}"
     )
+
+
+def memory_growth(memory: dict) -> str:
+    """From the beginning to the end, where the medians were kept."""
+    if "last_median" not in memory:
+        return ""
+    seconds, growth = memory["window_samples"], memory["last_median"] / memory["first_median"] - 1
+    return f"; its median over the last {seconds} s is {growth:+.2%} of that over the first {seconds} s after the warm-up"
+
+
+def of_commit(run: dict) -> str:
+    return f" Commit {run['commit']}." if "commit" in run else ""
 
 
 def duration(ms: float | None) -> str:

@@ -23,6 +23,7 @@ import os
 import pathlib
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,12 +31,29 @@ import time
 from collections.abc import Callable, Sequence
 
 from attention_cpu import ROOT, cpu_name
+from encoder_gpu import commit
 
 PARTS = ("null", "streams", "slow", "capacity", "half", "curve", "overload", "invariant", "runtime")
 STREAMS = "many:rate=4000,streams=1000,rpc=stream"
 EQUAL = "mix:length=512,concurrency=32"
 RAGGED = "mix:length=64..4096,concurrency=32,pool=256"
 SHARES = (0.25, 0.75, 0.9)  # of the capacity, beside one half
+
+
+def memory_summary(samples: list[int]) -> dict:
+    """What is kept of memory that was sampled each second. The medians of the first and the last minute, or half of a run shorter than two,
+    tell growth from what comes and goes."""
+    window = min(60, max(1, len(samples) // 2))
+    return {
+        "first": samples[0],
+        "last": samples[-1],
+        "min": min(samples),
+        "max": max(samples),
+        "samples": len(samples),
+        "window_samples": window,
+        "first_median": statistics.median(samples[:window]),
+        "last_median": statistics.median(samples[-window:]),
+    }
 
 
 class Bench:
@@ -48,10 +66,10 @@ class Bench:
     def __init__(self, build: pathlib.Path, model: pathlib.Path, scale: float, runs: dict | None = None, save: Callable[[dict], None] = lambda runs: None):
         self.programs, self.server = build / "bench/serving", build / "server/longwave-server"
         self.model, self.scale, self.address, self.metrics_port, self.pid = model, scale, "", 0, 0
-        self.runs, self.save = runs if runs is not None else {}, save
+        self.runs, self.save, self.commit = runs if runs is not None else {}, save, commit()
 
     def keep(self, name: str, run: dict) -> None:
-        self.runs[name] = run
+        self.runs[name] = {**run, "commit": self.commit} if self.commit else run
         self.save(self.runs)
 
     @contextlib.contextmanager
@@ -89,7 +107,7 @@ class Bench:
             raise SystemExit(f"{name}: lost, wrong or repeated answers")
         memory = run.pop("server_memory_bytes", None)
         if memory:
-            run["server_memory_bytes"] = {"first": memory[0], "min": min(memory), "max": max(memory), "samples": len(memory)}
+            run["server_memory_bytes"] = memory_summary(memory)
         self.keep(name, run)
         return run["classes"][0]
 
