@@ -30,6 +30,12 @@ def t5_buckets(heads: int, length: int, generator: torch.Generator) -> torch.Ten
     return torch.randn(heads, 32, generator=generator)[:, bucket.long()]
 
 
+def window(heads: int, length: int, reach: int = 200) -> torch.Tensor:
+    """Each token sees `reach` neighbours on either side."""
+    t = torch.arange(-(length - 1), length)
+    return torch.zeros(heads, len(t)).masked_fill(t.abs() > reach, -math.inf)
+
+
 def on_cpu(run) -> float:
     """Milliseconds of one call."""
     start = time.perf_counter()
@@ -82,9 +88,11 @@ def measure(batch: int, n: int, table: str, bias: torch.Tensor, args: argparse.N
     heads, dim, skip = bias.shape[0], args.dim, args.skip
     dtype = getattr(torch, args.dtype)
     q, k, v = (torch.randn(batch, n, heads, dim, generator=generator).to(args.device, dtype) for _ in range(3))
+    if not args.normalize:  # as softmax attention scales them
+        q, k = q * dim**-0.25, k * dim**-0.25
     projection = torch.randn(dim, dim, generator=generator).to(args.device)
     prepared = torch.classes.longwave.RelativeBias(bias.contiguous(), "prf", False, n, 1e-5)
-    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n] * batch, dim, dim, args.device, args.dtype, 0))["groups"]
+    groups = json.loads(torch.ops.longwave.plan_attention(prepared, [n] * batch, dim, dim, args.device, args.dtype, 0, normalize=args.normalize))["groups"]
     # A group's reason names every algorithm that serves its heads, with its prediction for one of them.
     served = [
         {name: batch * len(group["heads"]) * float(ms) for name, ms in re.findall(r"(\w+) takes ([0-9.e+-]+) ms", group["reason"])}
@@ -94,7 +102,7 @@ def measure(batch: int, n: int, table: str, bias: torch.Tensor, args: argparse.N
     pick = groups[0]["algorithm"] if len(groups) == 1 else "auto"  # only that computes heads of several algorithms
     predicted[pick] = sum(group["predicted_ms"] for group in groups)
     runs = {
-        name: lambda name=name: torch.ops.longwave.rpe_attention.prepared(q, k, v, projection, prepared, algorithm=name)
+        name: lambda name=name: torch.ops.longwave.rpe_attention.prepared(q, k, v, projection, prepared, normalize=args.normalize, algorithm=name)
         for name, ms in predicted.items()
         if ms <= skip * predicted[pick]
     }
@@ -115,9 +123,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=batch_of, nargs="+", default=[(1, n) for n in (128, 256, 512, 1024, 4096, 16384)],
                         help="lengths, or batches of sequences of one length: 32x512")  # fmt: skip
-    parser.add_argument("--tables", nargs="+", default=["clipped", "t5", "alibi", "inverse", "noise"])
+    parser.add_argument("--tables", nargs="+", default=["clipped", "t5", "alibi", "inverse", "noise", "window"])
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--dim", type=int, default=64, help="head size, and the number of features")
+    parser.add_argument("--unnormalised", dest="normalize", action="store_false",
+                        help="features of any size: then structured and low_rank do not apply")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1, help="time per table and length, at least two rounds")
     parser.add_argument("--skip", type=float, default=4, help="leave out algorithms predicted to be this many times slower")
@@ -135,7 +145,7 @@ def main() -> int:
     rows = []
     with torch.inference_mode():
         for batch, n in args.n:
-            tables = attention_cpu.tables(args.heads, n, generator) | {"t5": t5_buckets(args.heads, n, generator)}
+            tables = attention_cpu.tables(args.heads, n, generator) | {"t5": t5_buckets(args.heads, n, generator), "window": window(args.heads, n)}
             for table in args.tables:
                 rows.append(measure(batch, n, table, tables[table], args, generator))
                 print(json.dumps(rows[-1]), file=sys.stderr)
@@ -144,7 +154,7 @@ def main() -> int:
     document = {
         "benchmark": "planner_grid",
         "machine": machine | {"torch": torch.__version__} | ({"commit": args.commit} if args.commit else {}),
-        "shape": {"heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
+        "shape": {"heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype, "normalize": args.normalize},
         "rows": rows,
     }
     attention_cpu.write(document, args.out)

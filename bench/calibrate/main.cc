@@ -136,8 +136,7 @@ std::vector<Experiment> CpuExperiments() {
        {LONGWAVE_CONSTANT(line_ps_per_flop)}},
       {"fft",
        Cases({Noise}, {{512, 64}, {2048, 64}, {8192, 64}, {24576, 64}, {256, 16}, {2048, 16}}),
-       {LONGWAVE_CONSTANT(fft_ps_per_flop), LONGWAVE_CONSTANT(fft_ps_per_point),
-        LONGWAVE_CONSTANT(fft_us_per_head)}},
+       {LONGWAVE_CONSTANT(fft_ps_per_flop), LONGWAVE_CONSTANT(fft_us_per_head)}},
   };
 }
 

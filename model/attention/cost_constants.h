@@ -18,10 +18,9 @@ struct CostConstants {
   double chunk_ps_per_byte = 0;
   // structured in a grid: products of rows and columns of blocks.
   double line_ps_per_flop = 0;
-  // fft: transforms, counted as 5 N log2 N; the products around them, for each point of a complex
-  // channel; and a head's fixed cost.
+  // fft: transforms with the products around them, counted as 5 N log2 N; and a head's fixed
+  // cost.
   double fft_ps_per_flop = 0;
-  double fft_ps_per_point = 0;
   double fft_us_per_head = 0;
 
   // On a CUDA device as a whole.

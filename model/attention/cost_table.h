@@ -18,7 +18,6 @@ inline constexpr CostConstants kCostTable = {
     .chunk_ps_per_byte = 591,
     .line_ps_per_flop = 22,
     .fft_ps_per_flop = 61.6,
-    .fft_ps_per_point = 0,
     .fft_us_per_head = 969,
     .cuda_direct_us_per_call = 10.1,
     .cuda_direct_ns_per_token = 0.616,

@@ -20,9 +20,8 @@
 namespace longwave::attention {
 namespace {
 
-// A tile of scores, kRows x kKeys float32, stays in a core's second-level cache.
-constexpr int64_t kRows = 128;
-constexpr int64_t kKeys = 256;
+constexpr int64_t kRows = DirectTile::kRows;
+constexpr int64_t kKeys = DirectTile::kKeys;
 
 // Keys that a thread meets with such rows between two checkpoints.
 constexpr int64_t kStepKeys = 16384;
@@ -223,8 +222,9 @@ class DirectAlgorithm final : public Algorithm {
   Estimate Predict(const Shape& shape) const override {
     // Errors up to 6e-7 were measured, here with a margin of five.
     const double n = static_cast<double>(shape.length);
-    const double flop = 2 * n * n * static_cast<double>(shape.feature_dim + shape.value_dim);
-    const double ms = shape.costs->direct_ps_per_flop * 1e-9 * flop * (shape.causal ? 0.5 : 1) +
+    const double pairs = n * n * shape.bias->ShareOfTiles(shape.head, shape.length);
+    const double flop = 2 * pairs * static_cast<double>(shape.feature_dim + shape.value_dim);
+    const double ms = shape.costs->direct_ps_per_flop * 1e-9 * flop +
                       shape.costs->direct_ns_per_row * 1e-6 * n;
     return {ms / shape.threads, 3e-6, 0};
   }

@@ -333,14 +333,19 @@ class FftAlgorithm final : public Algorithm {
     const double values = static_cast<double>(shape.value_dim);
     // Complex channels of the numerators and of the denominators, there and back.
     const double channels = features * std::ceil(values / 2) + features / 2;
-    const double transforms = 2 * channels * 5 * size * std::log2(size);
+    const FarParts parts = shape.bias->PartsOf(shape.head, shape.length);
+    const double transforms = parts.transformed ? 2 * channels * 5 * size * std::log2(size) : 0;
     const double tiles = 2 * TableSplit::kNearChunks + 1;
-    const double near = 2 * n * kChunk * tiles * (features + values);
+    // Floors take a state of every chunk, which is made, summed up from both ends and multiplied.
+    const double states = parts.floors ? n / kChunk * features * values : 0;
+    const double near =
+        2 * n * kChunk * tiles * (features + values) + 4 * static_cast<double>(kChunk) * states;
+    const double near_bytes = sizeof(float) * (n * (features + values) + 2 * states);
     const CostConstants& costs = *shape.costs;
-    const double ms =
-        1e-9 * (costs.fft_ps_per_flop * transforms + costs.fft_ps_per_point * channels * size +
-                costs.chunk_ps_per_flop * near) +
-        1e-3 * costs.fft_us_per_head;
+    // The features of a row are computed as for direct.
+    const double ms = 1e-9 * (costs.fft_ps_per_flop * transforms + costs.chunk_ps_per_flop * near +
+                              costs.chunk_ps_per_byte * near_bytes) +
+                      1e-6 * costs.direct_ns_per_row * n + 1e-3 * costs.fft_us_per_head;
     // Features and values at every point; each thread's inputs, outputs and temporaries.
     const int64_t step = TransformsAtATime(std::max<int64_t>(1, shape.transform_size / 2));
     const int64_t bytes = shape.transform_size *

@@ -8,13 +8,9 @@
 namespace longwave::attention {
 namespace {
 
-// A floor below this share of a side's mean is not worth its chunk states.
-constexpr double kWorthwhileFloor = 0.05;
-
 // A weight stands out when it alone has this share of the energy that is left; each costs about as
 // much as a thousandth of the transforms.
 constexpr double kLargeShare = 1.0 / 256;
-constexpr int64_t kMostDiagonals = 32;
 
 // exp(b - reference) by distance.
 using Weights = std::function<double(int64_t)>;
@@ -28,7 +24,7 @@ double Floor(const Weights& weights, int64_t reach, int64_t sign) {
     sum += weight;
   }
   const double count = static_cast<double>(reach - 1 - TableSplit::kNearDistance);
-  return least * count > kWorthwhileFloor * sum && count > 0 ? least : 0;
+  return least * count > TableSplit::kWorthwhileFloor * sum && count > 0 ? least : 0;
 }
 
 // Moves weights that stand out from far to diagonals.
@@ -36,7 +32,7 @@ std::vector<Diagonal> TakeDiagonals(std::vector<double>& far) {
   const int64_t center = static_cast<int64_t>(far.size()) / 2;
   std::vector<int64_t> order(far.size());
   std::iota(order.begin(), order.end(), 0);
-  const int64_t most = std::min<int64_t>(kMostDiagonals, static_cast<int64_t>(order.size()));
+  const int64_t most = std::min<int64_t>(TableSplit::kMostDiagonals, static_cast<int64_t>(order.size()));
   std::partial_sort(order.begin(), order.begin() + most, order.end(),
                     [&](int64_t a, int64_t b) { return far[a] > far[b]; });
   // The energy of each of the largest weights with all that are smaller, summed from below.

@@ -27,6 +27,11 @@ struct TableSplit {
   static constexpr int64_t kNearChunks = 2;
   static constexpr int64_t kNearDistance = kNearChunks * kChunk;
 
+  // A floor below this share of a side's mean is not worth its chunk states.
+  static constexpr double kWorthwhileFloor = 0.05;
+
+  static constexpr int64_t kMostDiagonals = 32;
+
   // Weights of the direct tiles, by distance from -(kNearDistance + kChunk - 1) up; those beyond
   // kNearDistance are the floors.
   std::vector<float> near;

@@ -72,6 +72,12 @@ struct BiasTable {
   int64_t grid_width = 0;  // 0: one row of any length
 };
 
+// What "fft" finds in one head's table beside its near band and single large weights (fft_split.h).
+struct FarParts {
+  bool floors = false;      // a constant on either side
+  bool transformed = true;  // a remainder that needs transforms
+};
+
 // A bias over all heads, for tokens in a row or in a grid. Thread-safe.
 class PositionBias {
  public:
@@ -85,6 +91,12 @@ class PositionBias {
 
   // Points of the transforms that Convolve(length) would use, over all their parts.
   virtual int64_t TransformSize(int64_t length) const = 0;
+
+  // What Convolve(length) would find in a head's table. Of a grid all is transformed.
+  virtual FarParts PartsOf(int64_t /*head*/, int64_t /*length*/) const { return {}; }
+
+  // The share, from 0 to 1, of the tiles of "direct" that hold a weight other than 0.
+  virtual double ShareOfTiles(int64_t /*head*/, int64_t /*length*/) const { return 1; }
 
   virtual bool causal() const = 0;
 

@@ -5,6 +5,7 @@
 #include "model/attention/check.h"
 #include "model/attention/spectrum_cache.h"
 #include "model/attention/structured/table_structures.h"
+#include "model/attention/table_extent.h"
 
 namespace longwave::attention {
 
@@ -28,6 +29,15 @@ const TableStructures& RelativeBias::structures() const {
   std::call_once(analysed_,
                  [this] { structures_ = std::make_unique<TableStructures>(table_, causal_); });
   return *structures_;
+}
+
+const TableExtent& RelativeBias::extent(int64_t head) const {
+  std::call_once(measured_, [this] {
+    const int64_t size = table_.size(1);
+    for (int64_t h = 0; h < heads(); ++h)
+      extents_.emplace_back(table_.const_data_ptr<float>() + h * size, size / 2, causal_);
+  });
+  return extents_[head];
 }
 
 RelativeBias::~RelativeBias() = default;

@@ -8,12 +8,14 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "model/attention/device_cache.h"
 
 namespace longwave::attention {
 
 class SpectrumCache;
+class TableExtent;
 class TableStructures;
 
 // The table of a relative positional bias, checked and analysed once, used by many calls.
@@ -58,6 +60,9 @@ class RelativeBias final : public torch::CustomClassHolder {
   // What the heads' tables are made of, analysed on first use, for "structured" and "low_rank".
   const TableStructures& structures() const;
 
+  // How much work a head's weights leave to "direct" and "fft", measured on first use.
+  const TableExtent& extent(int64_t head) const;
+
   // What kernels of other devices keep of the table.
   DeviceCache& device_cache() const { return device_cache_; }
 
@@ -69,8 +74,9 @@ class RelativeBias final : public torch::CustomClassHolder {
   double tolerance_;
   std::unique_ptr<SpectrumCache> spectra_;
   mutable DeviceCache device_cache_;
-  mutable std::once_flag analysed_;
+  mutable std::once_flag analysed_, measured_;
   mutable std::unique_ptr<const TableStructures> structures_;
+  mutable std::vector<TableExtent> extents_;  // of every head
 };
 
 }  // namespace longwave::attention

@@ -8,6 +8,7 @@
 #include "model/attention/fft_convolution.h"
 #include "model/attention/spectrum_cache.h"
 #include "model/attention/structured/table_structures.h"
+#include "model/attention/table_extent.h"
 
 namespace longwave::attention {
 namespace {
@@ -81,6 +82,14 @@ std::unique_ptr<PairWeights> SequenceBias::Pairs(int64_t head, int64_t length) c
 
 std::shared_ptr<const Convolution> SequenceBias::Convolve(int64_t length) const {
   return bias_.spectra().Get(length);
+}
+
+FarParts SequenceBias::PartsOf(int64_t head, int64_t length) const {
+  return bias_.extent(head).PartsOf(bias_.spectra().Reach(length));
+}
+
+double SequenceBias::ShareOfTiles(int64_t head, int64_t length) const {
+  return bias_.extent(head).ShareOfTiles(length);
 }
 
 const PreparedHead* SequenceBias::Structure(int64_t head, bool smooth) const {

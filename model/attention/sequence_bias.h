@@ -18,6 +18,8 @@ class SequenceBias final : public PositionBias {
   std::unique_ptr<PairWeights> Pairs(int64_t head, int64_t length) const override;
   std::shared_ptr<const Convolution> Convolve(int64_t length) const override;
   int64_t TransformSize(int64_t length) const override;
+  FarParts PartsOf(int64_t head, int64_t length) const override;
+  double ShareOfTiles(int64_t head, int64_t length) const override;
   bool causal() const override { return bias_.causal(); }
   BiasTable Table() const override { return {bias_.table().unsqueeze(1), 0}; }
   DeviceCache& device_cache() const override { return bias_.device_cache(); }

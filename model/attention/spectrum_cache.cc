@@ -34,11 +34,15 @@ std::shared_ptr<const Convolution> Compute(const at::Tensor& table, bool causal,
 
 }  // namespace
 
-std::shared_ptr<const Convolution> SpectrumCache::Get(int64_t n) {
+int64_t SpectrumCache::Reach(int64_t n) const {
   // As many tokens as the transform has points, but not beyond the table without need: its edges
   // may be large, and repeated they are no longer single weights.
   const int64_t size = GoodFftSize(n), length = (table_.size(1) + 1) / 2;
-  const int64_t reach = n <= length ? std::min(size, length) : size;
+  return n <= length ? std::min(size, length) : size;
+}
+
+std::shared_ptr<const Convolution> SpectrumCache::Get(int64_t n) {
+  const int64_t reach = Reach(n);
   const auto find = [&] {
     return std::find_if(recent_.begin(), recent_.end(),
                         [&](const auto& kept) { return kept->tokens()[1] == reach; });

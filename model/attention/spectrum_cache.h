@@ -24,6 +24,9 @@ class SpectrumCache {
   // table: float32 [heads, 2L-1] on the CPU. causal: distances t > 0 have weight 0.
   SpectrumCache(const at::Tensor& table, bool causal) : table_(table), causal_(causal) {}
 
+  // The reach of the table that sequences of n tokens are given: of its convolution and its split.
+  int64_t Reach(int64_t n) const;
+
   // For sequences of n tokens, perhaps longer ones, too; beyond the table its edges hold. Stays
   // valid when the cache drops it.
   std::shared_ptr<const Convolution> Get(int64_t n);

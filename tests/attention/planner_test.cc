@@ -2,19 +2,23 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log1p.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "model/attention/fft_convolution.h"
 #include "model/attention/grid_bias.h"
 #include "model/attention/relative_bias.h"
 #include "model/attention/sequence_bias.h"
@@ -35,8 +39,7 @@ constexpr CostConstants kCosts = {
     .chunk_ns_per_feature = 2,
     .chunk_ps_per_byte = 100,
     .line_ps_per_flop = 12,
-    .fft_ps_per_flop = 50,
-    .fft_ps_per_point = 500,
+    .fft_ps_per_flop = 60,
     .fft_us_per_head = 500,
 };
 
@@ -89,6 +92,71 @@ TEST(PlannerTest, PicksByTableAndLength) {
   EXPECT_EQ(Pick(heads.Of(kLong, 1)), "structured");
   EXPECT_EQ(Pick(heads.Of(kLong, 2)), "structured");
   EXPECT_EQ(Pick(heads.Of(kLong, 3)), "low_rank");
+}
+
+at::Tensor Window(int64_t length, int64_t reach) {
+  const at::Tensor t = Distances(length);
+  return at::zeros_like(t).masked_fill_(t.abs() > reach, -std::numeric_limits<float>::infinity());
+}
+
+// Heads whose features are unbounded, so that only what computes in float32 row by row serves them.
+TEST(PlannerTest, PicksByWhatIsLeftToDoWhereStructureDoesNotApply) {
+  constexpr int64_t kLong = 32768;
+  const Heads heads(
+      {Noise(kLong), Clipped(kLong), Alibi(kLong), Window(kLong, 200), Window(kLong, 20000)});
+  const auto pick = [&](int64_t length, int64_t head) {
+    Shape shape = heads.Of(length, head);
+    shape.range = FeatureRange::Typical(64, /*normalize=*/false);
+    return Pick(shape);
+  };
+  EXPECT_EQ(pick(256, 1), "direct");
+  // Nothing to transform beside the near band and the constant sides, within the table and beyond.
+  EXPECT_EQ(pick(2048, 1), "fft");
+  EXPECT_EQ(pick(kLong, 1), "fft");
+  EXPECT_EQ(pick(2 * kLong, 1), "fft");
+  // Few tiles that are not zero.
+  EXPECT_EQ(pick(kLong, 2), "direct");
+  EXPECT_EQ(pick(kLong, 3), "direct");
+  // Neither.
+  EXPECT_EQ(pick(4096, 0), "direct");
+  EXPECT_EQ(pick(kLong, 0), "fft");
+  EXPECT_EQ(pick(kLong, 4), "fft");
+}
+
+TEST(PlannerTest, CountsTheTilesThatHoldAWeight) {
+  constexpr int64_t kLong = 32768;
+  const RelativeBias bias(at::stack({Noise(kLong), Window(kLong, 200), Window(kLong, 0)}));
+  const SequenceBias sequence(bias);
+  EXPECT_EQ(sequence.ShareOfTiles(0, kLong), 1);
+  EXPECT_EQ(sequence.ShareOfTiles(1, 128), 1);
+  // 128 queries reach 200 keys on either side: two to four tiles of 256, but for the ends, and at
+  // most five where blocks of the table round.
+  EXPECT_GE(sequence.ShareOfTiles(1, kLong), 2.5 / 128);
+  EXPECT_LE(sequence.ShareOfTiles(1, kLong), 5.0 / 128);
+  EXPECT_LE(sequence.ShareOfTiles(2, kLong), 3.0 / 128);
+  const RelativeBias causal(Noise(kLong).unsqueeze(0), "prf", /*causal=*/true);
+  EXPECT_NEAR(SequenceBias(causal).ShareOfTiles(0, kLong), 0.5, 0.01);
+}
+
+TEST(PlannerTest, KnowsWhatIsTransformed) {
+  constexpr int64_t kLong = 2048;
+  at::Tensor spikes = at::full({2 * kLong - 1}, -std::numeric_limits<float>::infinity());
+  spikes.narrow(0, kLong - 1, 1).zero_();
+  spikes.slice(0, 0, 30 * 20, 20).zero_();  // 30 single weights far to the left
+  const std::vector<at::Tensor> tables = {Noise(kLong),       Clipped(kLong),     Alibi(kLong),
+                                          Window(kLong, 100), Window(kLong, 200), spikes};
+  const RelativeBias bias(at::stack(tables));
+  const SequenceBias sequence(bias);
+  for (int64_t head = 0; head < bias.heads(); ++head) {
+    for (const int64_t length : {64, 128, 129, 200, 600, 2000, 2048, 2500, 5000}) {
+      const FarParts parts = sequence.PartsOf(head, length);
+      const TableSplit& split = sequence.Convolve(length)->splits[head];
+      EXPECT_EQ(parts.floors, split.left_floor > 0 || split.right_floor > 0)
+          << "head " << head << ", " << length << " tokens";
+      EXPECT_EQ(parts.transformed, split.nonzero.back() > 0)
+          << "head " << head << ", " << length << " tokens";
+    }
+  }
 }
 
 // Picks for a grid of a square table of one head.
