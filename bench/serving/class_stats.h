@@ -16,8 +16,8 @@ namespace longwave::bench {
 // failure whenever it comes.
 struct ClassStats {
   LatencyHistogram answered;  // OK and the right answer
-  LatencyHistogram refused;   // RESOURCE_EXHAUSTED, UNAVAILABLE, or a deadline refused in advance
-  LatencyHistogram failed;    // everything else, wrong answers too
+  LatencyHistogram refused;   // not let in: IsRefusal() of load_driver.h
+  LatencyHistogram failed;    // everything else: let in and then dropped or late, wrong answers too
 
   LatencyHistogram send_lag;  // from when a request was due to when it was sent
   LatencyHistogram queue;     // as the server reports them, of the answered requests

@@ -42,13 +42,19 @@ absl::StatusOr<int64_t> AskVocabSize(const std::shared_ptr<grpc::Channel>& chann
   return response.models(0).vocab_size();
 }
 
-// Whether the server, not the clock, said that the deadline cannot be met. gRPC's timers are
-// milliseconds apart.
-bool RefusedInAdvance(grpc::StatusCode code, absl::Duration latency, absl::Duration deadline) {
-  return code == grpc::StatusCode::DEADLINE_EXCEEDED && latency < deadline - absl::Milliseconds(2);
-}
-
 }  // namespace
+
+bool IsRefusal(grpc::StatusCode code, absl::Duration latency, absl::Duration time_limit) {
+  switch (code) {
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+    case grpc::StatusCode::UNAVAILABLE:
+      return true;
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return latency < time_limit / 10;
+    default:
+      return false;
+  }
+}
 
 absl::Status LoadDriver::Options::Validate() const {
   if (connections < 1 || threads < 1) {
@@ -288,9 +294,7 @@ void LoadDriver::Record(LoadCall& call, TimePoint now) {
     stats.queue.Record(absl::Nanoseconds(result.timing.queue_ns()));
     stats.compute.Record(absl::Nanoseconds(result.timing.compute_ns()));
     stats.total.Record(absl::Nanoseconds(result.timing.total_ns()));
-  } else if (result.code == grpc::StatusCode::RESOURCE_EXHAUSTED ||
-             result.code == grpc::StatusCode::UNAVAILABLE ||
-             RefusedInAdvance(result.code, latency, traffic.deadline)) {
+  } else if (IsRefusal(result.code, latency, TimeLimit(traffic))) {
     stats.refused.Record(latency);
   } else {
     stats.failed.Record(latency);

@@ -21,6 +21,12 @@
 
 namespace longwave::bench {
 
+// Whether a request that ended with `code` was refused, and not let in and then missed.
+// DEADLINE_EXCEEDED is both: the server says it at once of a deadline that has passed or cannot be
+// met, and later of work that it had let in and dropped. So it is a refusal within the first tenth
+// of `time_limit`, the class's deadline, only.
+bool IsRefusal(grpc::StatusCode code, absl::Duration latency, absl::Duration time_limit);
+
 // Sends classes of traffic to a server, all at the same time, and judges every answer.
 //
 // One thread sends the open loops, at the nanosecond that their processes say or as soon after as

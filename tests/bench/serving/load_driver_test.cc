@@ -25,6 +25,7 @@ class SumService final : public v1::InferenceService::Service {
   std::atomic<int64_t> wrong_from{std::numeric_limits<int64_t>::max()};
   // From this answer on, everything is refused with this status.
   std::atomic<int64_t> refuse_from{std::numeric_limits<int64_t>::max()};
+  std::atomic<grpc::StatusCode> refuse_with{grpc::StatusCode::RESOURCE_EXHAUSTED};
   // Every chunk of a stream is sent so many times.
   std::atomic<int> copies{1};
 
@@ -33,7 +34,7 @@ class SumService final : public v1::InferenceService::Service {
   grpc::Status Encode(grpc::ServerContext*, const v1::EncodeRequest* request,
                       v1::EncodeResponse* response) override {
     const int64_t number = answers_++;
-    if (number >= refuse_from) return {grpc::StatusCode::RESOURCE_EXHAUSTED, "full"};
+    if (number >= refuse_from) return {refuse_with, "full"};
     for (const v1::Input& input : request->inputs()) {
       AddSum(input, number, response->add_results()->mutable_embedding());
     }
@@ -141,6 +142,39 @@ TEST_F(LoadDriverTest, CountsRefusalsApart) {
   EXPECT_EQ(stats.refused.count(), stats.sent - 2);
   EXPECT_EQ(stats.by_code[grpc::StatusCode::RESOURCE_EXHAUSTED], stats.sent - 2);
   EXPECT_EQ(Mistakes(*driver), 0);
+}
+
+TEST_F(LoadDriverTest, CountsALateDeadlineAsMissed) {
+  // So little time that no answer can come in its first tenth.
+  const auto late = Run({"a:length=9,concurrency=1,pool=4,deadline=1us"});
+  EXPECT_GT(late->stats(0).sent, 0);
+  EXPECT_EQ(late->stats(0).refused.count(), 0);
+  EXPECT_EQ(late->stats(0).failed.count(), late->stats(0).sent);
+  EXPECT_EQ(nlohmann::json::parse(ToJson(*late, options_, MemorySeries(0)))["classes"][0]
+                                 ["accepted_in_deadline"],
+            0);
+}
+
+TEST_F(LoadDriverTest, CountsADeadlineThatIsRefusedAtOnceApart) {
+  service_.refuse_with = grpc::StatusCode::DEADLINE_EXCEEDED;
+  const auto driver = Run({"a:length=9,concurrency=1,pool=4,deadline=1h"},
+                          [this] { service_.refuse_from = 4 + 2; });
+  const ClassStats& stats = driver->stats(0);
+  ASSERT_GT(stats.sent, 2);
+  EXPECT_EQ(stats.refused.count(), stats.sent - 2);
+  EXPECT_EQ(stats.failed.count(), 0);
+}
+
+TEST(IsRefusalTest, TellsWorkThatWasDroppedFromWorkThatWasNotLetIn) {
+  constexpr auto kDeadline = grpc::StatusCode::DEADLINE_EXCEEDED;
+  const absl::Duration limit = absl::Milliseconds(500);
+  EXPECT_TRUE(IsRefusal(kDeadline, absl::Milliseconds(49), limit));
+  EXPECT_FALSE(IsRefusal(kDeadline, absl::Milliseconds(50), limit));
+  EXPECT_FALSE(IsRefusal(kDeadline, absl::Milliseconds(450), limit));
+  EXPECT_FALSE(IsRefusal(kDeadline, absl::Milliseconds(501), limit));
+  EXPECT_TRUE(IsRefusal(grpc::StatusCode::RESOURCE_EXHAUSTED, absl::Milliseconds(450), limit));
+  EXPECT_TRUE(IsRefusal(grpc::StatusCode::UNAVAILABLE, absl::Milliseconds(450), limit));
+  EXPECT_FALSE(IsRefusal(grpc::StatusCode::INTERNAL, absl::Milliseconds(1), limit));
 }
 
 TEST_F(LoadDriverTest, PutsStreamsTogether) {
