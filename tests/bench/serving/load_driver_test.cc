@@ -145,14 +145,14 @@ TEST_F(LoadDriverTest, CountsRefusalsApart) {
 }
 
 TEST_F(LoadDriverTest, CountsALateDeadlineAsMissed) {
-  // So little time that no answer can come in its first tenth.
-  const auto late = Run({"a:length=9,concurrency=1,pool=4,deadline=1us"});
-  EXPECT_GT(late->stats(0).sent, 0);
-  EXPECT_EQ(late->stats(0).refused.count(), 0);
-  EXPECT_EQ(late->stats(0).failed.count(), late->stats(0).sent);
-  EXPECT_EQ(nlohmann::json::parse(ToJson(*late, options_, MemorySeries(0)))["classes"][0]
-                                 ["accepted_in_deadline"],
-            0);
+  // So little time that no end can come in its first tenth; timers let some answers through.
+  const auto driver = Run({"a:length=9,concurrency=1,pool=4,deadline=1us"});
+  const ClassStats& stats = driver->stats(0);
+  EXPECT_GT(stats.failed.count(), 0);
+  EXPECT_EQ(stats.refused.count(), 0);
+  EXPECT_EQ(stats.failed.count() + stats.answered.count(), stats.sent);
+  const auto json = nlohmann::json::parse(ToJson(*driver, options_, MemorySeries(0)));
+  EXPECT_EQ(json["classes"][0]["accepted_in_deadline"], 0);
 }
 
 TEST_F(LoadDriverTest, CountsADeadlineThatIsRefusedAtOnceApart) {
