@@ -284,16 +284,44 @@ SCENARIOS = {
 }
 
 
+# Fewer answers than these have no rate and no quantiles.
+FEW = 20
+
+
 def scenario_table(runs: dict, scenarios: dict[str, str]) -> list[str]:
-    """Scenarios down: what was answered, in time, latency quantiles, refusals."""
-    lines = ["| scenario | answered/s | in time | p50 | p95 | p99 | p99.9 | refused | their p99 |", "|---|---|---|---|---|---|---|---|---|"]
+    """Scenarios down: what was answered, in time, latency quantiles, refusals. Of few answers their number and the slowest."""
+    heads = ["scenario", "answered/s", "in time", "p50", "p95", "p99", "p99.9", "refused", "their p99", "their p99.9"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, title in scenarios.items():
         for index, row in enumerate(runs[name]["classes"]):
-            times_ms = [duration(row["answered_ms"].get(q)) for q in ("p50", "p95", "p99", "p99_9")]
-            refused = row["refused_ms"]
-            cells = [f"{row['answered_per_s']:,.1f}", f"{row['accepted_in_deadline']:.1%}", *times_ms, f"{refused['count']:,}", duration(refused.get("p99"))]
+            answered, refused = row["answered_ms"], row["refused_ms"]
+            rate, times_ms = f"{row['answered_per_s']:,.1f}", [duration(answered.get(q)) for q in ("p50", "p95", "p99", "p99_9")]
+            if answered["count"] < FEW:
+                rate, times_ms = f"{answered['count']} in {runs[name]['seconds']:g} s", ["-", "-", "-", f"max {duration(answered.get('max'))}"]
+            in_time = f"{row['accepted_in_deadline']:.1%}" if "accepted_in_deadline" in row else "-"
+            cells = [rate, in_time, *times_ms, f"{refused['count']:,}", duration(refused.get("p99")), duration(refused.get("p99_9"))]
             lines.append(f"| {title if index == 0 else '&nbsp;&nbsp;the long one'} | " + " | ".join(cells) + " |")
     return lines
+
+
+# What the server was to stay below: added to a bare echo, and until a request is refused.
+ADDED_US, REFUSAL_MS = 60, 5
+
+
+def reached(value: float, limit: float) -> str:
+    return "reached" if value < limit else "missed"
+
+
+def server_adds(first: dict) -> str:
+    added = 1e3 * (first["null_1"]["answered_ms"]["p50"] - first["echo_1"]["answered_ms"]["p50"])
+    return f"- The server adds {added:.0f} us to a bare echo of the same message, in the median; at most {ADDED_US} were aimed at: {reached(added, ADDED_US)}."
+
+
+def refusal_times(row: dict) -> str:
+    """How soon an overloaded server says no."""
+    refused = row["refused_ms"]
+    parts = [f"{name} {duration(refused[q])} ({reached(refused[q], REFUSAL_MS)})" for q, name in (("p99", "p99"), ("p99_9", "p99.9"), ("max", "the slowest"))]
+    return f"- Less than {REFUSAL_MS} ms to a refusal were aimed at: {', '.join(parts)}."
 
 
 def invariance_cost(first: dict, prefix: str, equal: str) -> list[str]:
@@ -320,7 +348,7 @@ def serving_table(data: dict) -> str:
     bare_mean = runs["runtime_ragged"]["tokens_per_s"] / runs["runtime_ragged"]["answered_per_s"]
     lines += [
         "",
-        f"- The server adds {1e3 * (first['null_1']['answered_ms']['p50'] - first['echo_1']['answered_ms']['p50']):.0f} us to a bare echo of the same message.",
+        server_adds(first),
         f"- Tokens a second against `model/runtime` driven directly: {ratio['real_capacity']:.0%} at 512 tokens, {ratio['real_ragged']:.0%} with ragged lengths "
         f"(the same {first['real_ragged']['pool']} lengths; {mean:.0f} and {bare_mean:.0f} tokens in the mean).",
     ]
@@ -328,6 +356,7 @@ def serving_table(data: dict) -> str:
         lines.append(f"- A slow model asked for three times its capacity answers {first['slow_overload']['goodput_per_s'] / first['slow_capacity']['answered_per_s']:.0%} of it in time.")
     if "real_overload" in first:
         lines.append(f"- So does file-type {first['real_overload']['goodput_per_s'] / first['real_capacity']['answered_per_s']:.0%}; of what was let in {first['real_overload']['accepted_in_deadline']:.1%} was in time.")
+        lines.append(refusal_times(first["real_overload"]))
     if "real_at_50%_long" in first:
         lines = ["![latency over load, with and without a long request](images/serving.svg)", "", *lines]
         slower = {q: first["real_at_50%_long"]["answered_ms"][q] / first["real_at_50%"]["answered_ms"][q] for q in ("p50", "p99")}
@@ -401,6 +430,11 @@ def under_load(run: dict) -> float:
     return tokens / (batches["count"] - alone)
 
 
+def kept_of(repeats: list) -> str:
+    """Which of the runs Bench.keep_medians() has kept, where it is not the median."""
+    return "; the worse of two is shown" if len(repeats) == 2 else ""
+
+
 def serving_gpu_table(data: dict) -> str:
     """The scenarios, then what follows from them."""
     runs = data["runs"]
@@ -417,6 +451,8 @@ def serving_gpu_table(data: dict) -> str:
         f"- Ragged requests had {first['bert_ragged']['tokens_per_s'] / first['bert_ragged']['answered_per_s']:.0f} tokens in the mean: "
         f"{first['bert_ragged']['tokens_per_s'] / 965:,.0f}/s of the distribution's 965.",
     ]
+    if "null_1" in first and "echo_1" in first:
+        lines.append(server_adds(first))
     if "echo_paced" in first and "p50_ms_of_runs" in runs.get("bert_1", {}):
         lines.append(
             f"- Of one caller's time the model takes {duration(first['bert_1']['server_compute_ms']['p50'])}; a bare echo at such a pace takes {duration(first['echo_paced']['answered_ms']['p50'])}, "
@@ -427,10 +463,11 @@ def serving_gpu_table(data: dict) -> str:
         lines = ["![latency over load, with and without a long request](images/serving_gpu.svg)", "", *lines]
         lines.append(
             f"- A request of a million tokens always in flight makes the p50 of short ones {times(slower['p50'])}, their p99 {times(slower['p99'])} what it is without "
-            f"(p99 of the runs: {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%']['p99_ms_of_runs'])} ms, with it {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%_long']['p99_ms_of_runs'])} ms).")
+            f"(p99 of the runs: {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%']['p99_ms_of_runs'])} ms, with it {', '.join(f'{ms:.1f}' for ms in runs['bert_at_50%_long']['p99_ms_of_runs'])} ms{kept_of(runs['bert_at_50%']['p99_ms_of_runs'])}).")
     if "bert_overload" in first:
         over = first["bert_overload"]
         lines.append(f"- At three times the capacity {over['goodput_per_s'] / first['bert_64']['answered_per_s']:.0%} of it is answered in time; of what was let in {over['accepted_in_deadline']:.1%}.")
+        lines.append(refusal_times(over))
     lines += invariance_cost(first, "bert", "bert_64")
     lines += not_reached(GPU_SCENARIOS, runs)
     lines += ["", f"{data['machine']['gpu'].split(',')[0]}; {data['machine']['processor']}, {data['machine']['cores']} cores that load and server share. {data.get('note', '')}".rstrip()]
@@ -454,10 +491,16 @@ def load_curve(runs: dict, prefix: str, capacity: str, long: str, title: str, lo
 
 
 def checkpoint_gaps_table(data: dict) -> str:
-    """Longest gap of each algorithm, and as a part of a pass over 512 tokens."""
-    lines = ["| model | algorithm | tokens | longest gap | of a pass over 512 tokens |", "|---|---|---|---|---|"]
+    """Longest gap of each algorithm, as a part of the fastest pass over 512 tokens that was measured of the model, and that of the first call."""
+    passes: dict[str, float] = {}
     for row in data["gaps"]:
-        lines.append(f"| {row['model']} | {row['algorithm']} | {row['tokens']:,} | {row['longest_gap_ms']:.1f} ms | {row['gap_per_pass']:.2f} |")
+        passes[row["model"]] = min(row["pass_512_ms"], passes.get(row["model"], row["pass_512_ms"]))
+    lines = ["| model | algorithm | tokens | longest gap | of a pass over 512 tokens | in the first call |", "|---|---|---|---|---|---|"]
+    for row in data["gaps"]:
+        cells = [f"{row['tokens']:,}", f"{row['longest_gap_ms']:.1f} ms", f"{row['longest_gap_ms'] / passes[row['model']]:.2f}", f"{row['first_call_ms']:.1f} ms"]
+        lines.append(f"| {row['model']} | {row['algorithm']} | {' | '.join(cells)} |")
+    largest = max(row["longest_gap_ms"] / passes[row["model"]] for row in data["gaps"])
+    lines += ["", f"A pass over 512 tokens, the fastest measured: {', '.join(f'{name} {ms:.1f} ms' for name, ms in passes.items())}. Largest: {largest:.2f} of it."]
     return "\n".join(lines)
 
 

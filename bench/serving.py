@@ -126,7 +126,7 @@ class Bench:
         tries.setdefault(name, []).append(self.runs[name])
 
     def keep_medians(self, tries: dict[str, list[dict]], quantile: str) -> None:
-        """Of each scenario's runs the one whose quantile is the median."""
+        """Of each scenario's runs the one whose quantile is the median, of two the worse."""
         for name, runs in tries.items():
             ordered = sorted(runs, key=lambda run: run["classes"][0]["answered_ms"][quantile])
             self.keep(name, {**ordered[len(ordered) // 2], f"{quantile}_ms_of_runs": [run["classes"][0]["answered_ms"][quantile] for run in runs]})
