@@ -337,6 +337,12 @@ def not_reached(scenarios: dict[str, str], runs: dict) -> list[str]:
     return [f"- Not reached in the time that this run had: {'; '.join(missing)}."] if missing else []
 
 
+def cut_of(bare: dict) -> str:
+    """How the batches without a server were cut. Those of a run that names no time were cut by tokens only, unlike the server's."""
+    size = f"batches of {bare['batch_p50_ms']:.0f} ms in the median without the server"
+    return f"; {size}, cut as it cuts them" if "max_batch_time" in bare else f"; {size}, cut at {bare['max_batch_tokens']:,} tokens only and not, as the server's, at a time, too"
+
+
 def serving_table(data: dict) -> str:
     """The scenarios, then what follows from them."""
     runs = data["runs"]
@@ -350,7 +356,7 @@ def serving_table(data: dict) -> str:
         "",
         server_adds(first),
         f"- Tokens a second against `model/runtime` driven directly: {ratio['real_capacity']:.0%} at 512 tokens, {ratio['real_ragged']:.0%} with ragged lengths "
-        f"(the same {first['real_ragged']['pool']} lengths; {mean:.0f} and {bare_mean:.0f} tokens in the mean).",
+        f"(the same {first['real_ragged']['pool']} lengths; {mean:.0f} and {bare_mean:.0f} tokens in the mean){cut_of(runs['runtime_512'])}.",
     ]
     if "slow_overload" in first:
         lines.append(f"- A slow model asked for three times its capacity answers {first['slow_overload']['goodput_per_s'] / first['slow_capacity']['answered_per_s']:.0%} of it in time.")
