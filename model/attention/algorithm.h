@@ -35,6 +35,8 @@ struct Shape {
   // projection would wait for the device: who relies on it checks there and repairs.
   FeatureRange range;
   double tolerance = 1e-5;  // error allowed, as a share of max|v|
+  // What an algorithm that has several ways should keep to where one of them does; 0: no limit.
+  int64_t workspace_limit = 0;
 
   const CostConstants* costs = &kCostTable;  // not owned
 };

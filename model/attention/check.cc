@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "model/attention/relative_bias.h"
@@ -118,6 +119,28 @@ void CheckGrid(const at::Tensor& q, at::IntArrayRef grid) {
                     q.size(1), " tokens");
 }
 
+void CheckLengths(at::IntArrayRef seqlens) {
+  for (size_t s = 0; s < seqlens.size(); ++s) {
+    TORCH_CHECK_VALUE(seqlens[s] >= 0 && seqlens[s] <= kMaxTokens, "seqlens: found ", seqlens[s],
+                      " in element ", s, ", expected 0 to ", kMaxTokens);
+  }
+}
+
+void CheckProjection(const at::Tensor& projection, int64_t heads, int64_t head_dim,
+                     int64_t features) {
+  const std::string rows = features == 0 ? "features" : std::to_string(features);
+  TORCH_CHECK_VALUE(
+      (projection.dim() == 2 || (projection.dim() == 3 && projection.size(0) == heads)) &&
+          projection.size(-1) == head_dim && projection.size(-2) >= 1 &&
+          (features == 0 || projection.size(-2) == features),
+      "projection: found shape ", projection.sizes(), ", expected [", rows, ", ", head_dim,
+      "] or [", heads, ", ", rows, ", ", head_dim, "]");
+  TORCH_CHECK_TYPE(projection.scalar_type() == at::kFloat, "projection: found dtype ",
+                   projection.scalar_type(), ", expected Float");
+  CheckLayout("projection", projection);
+  CheckNoGrad("projection", projection);
+}
+
 void CheckTensors(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& projection, int64_t rank, int64_t bias_heads) {
   const char* const shape = rank == 4 ? "[batch, n, heads, head_dim]"
@@ -139,18 +162,12 @@ void CheckTensors(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   TORCH_CHECK_TYPE(v.scalar_type() == dtype, "v: found dtype ", v.scalar_type(), ", expected q's ",
                    dtype);
 
-  TORCH_CHECK_VALUE(
-      (projection.dim() == 2 || (projection.dim() == 3 && projection.size(0) == heads)) &&
-          projection.size(-1) == dim && projection.size(-2) >= 1,
-      "projection: found shape ", projection.sizes(), ", expected [features, ", dim, "] or [",
-      heads, ", features, ", dim, "]");
-  TORCH_CHECK_TYPE(projection.scalar_type() == at::kFloat, "projection: found dtype ",
-                   projection.scalar_type(), ", expected Float");
+  CheckProjection(projection, heads, dim);
+  CheckDevice("projection", projection, q);
   TORCH_CHECK_VALUE(bias_heads == heads, "bias: found ", bias_heads, " heads, expected q's ",
                     heads);
 
-  const std::pair<const char*, const at::Tensor*> tensors[] = {
-      {"q", &q}, {"k", &k}, {"v", &v}, {"projection", &projection}};
+  const std::pair<const char*, const at::Tensor*> tensors[] = {{"q", &q}, {"k", &k}, {"v", &v}};
   for (const auto& [name, tensor] : tensors) {
     CheckDevice(name, *tensor, q);
     CheckLayout(name, *tensor);
@@ -176,9 +193,9 @@ std::vector<Sequence> CheckSequences(const at::Tensor& q,
   if (q.is_meta()) return sequences;
 
   if (!q.is_cpu() && seqlens.has_value()) {  // reading the offsets would wait for the device
+    CheckLengths(*seqlens);
     int64_t begin = 0;
     for (const int64_t length : *seqlens) {
-      TORCH_CHECK_VALUE(length >= 0, "seqlens: found ", length, ", expected no negative length");
       sequences.push_back({begin, length});
       begin += length;
     }

@@ -5,6 +5,7 @@
 #include <c10/util/OptionalArrayRef.h>
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,20 @@ at::Tensor TableOnHost(const at::Tensor& bias, const at::Tensor& q);
 
 // [height, width] of 0 or more that make the n tokens of q [batch, n, ...].
 void CheckGrid(const at::Tensor& q, at::IntArrayRef grid);
+
+// The most tokens of a sequence: offsets are int32.
+inline constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
+
+// The most tokens of a grid: a table of all its distances has four times as many weights a head.
+inline constexpr int64_t kMaxGridTokens = int64_t{1} << 24;
+
+// Lengths of 0 to kMaxTokens tokens.
+void CheckLengths(at::IntArrayRef seqlens);
+
+// Shape, dtype, layout and grad of a projection for q of so many heads and this head size.
+// features: rows that it should have; 0: any number but 0.
+void CheckProjection(const at::Tensor& projection, int64_t heads, int64_t head_dim,
+                     int64_t features = 0);
 
 // Shapes, dtypes, devices, layouts and grad of q, k, v, projection. rank: 4 for batched tensors, 3
 // for packed ones. bias_heads: what the bias has.

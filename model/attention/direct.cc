@@ -226,7 +226,13 @@ class DirectAlgorithm final : public Algorithm {
     const double flop = 2 * pairs * static_cast<double>(shape.feature_dim + shape.value_dim);
     const double ms = shape.costs->direct_ps_per_flop * 1e-9 * flop +
                       shape.costs->direct_ns_per_row * 1e-6 * n;
-    return {ms / shape.threads, 3e-6, 0};
+    // Panels of keys, the order of the rows, their maxima and the weights; of each thread a tile and
+    // weights for rows of another shift. Weights are up to 4 a token, beside their counts or not.
+    const int64_t tokens = shape.length;
+    const int64_t panels = (tokens + kKeys - 1) / kKeys * kKeys * shape.feature_dim;
+    const int64_t tile = kRows * (shape.feature_dim + kKeys + 4 * shape.value_dim);
+    const int64_t floats = panels + 8 * tokens + shape.threads * (tile + 4 * tokens);
+    return {ms / shape.threads, 3e-6, floats * int64_t{sizeof(float)}};
   }
 
   void Run(const Part& part, OnDoubt) const override {

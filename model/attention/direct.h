@@ -8,8 +8,8 @@
 
 namespace longwave::attention {
 
-// The tiles of scores between queries and keys, most of kRows x kKeys: float32 ones stay in a core's
-// second-level cache. Those whose weights are all 0 are skipped.
+// The tiles of scores between queries and keys, most of kRows x kKeys: float32 ones stay in a
+// core's second-level cache. Those whose weights are all 0 are skipped.
 struct DirectTile {
   static constexpr int64_t kRows = 128;
   static constexpr int64_t kKeys = 256;

@@ -97,7 +97,7 @@ class Solver {
     const at::Tensor values = part(piece.values);
     largest_ = values.abs().amax(0);
     values_ = values / largest_.masked_fill(largest_.eq(0), 1);
-    sums_ = at::zeros({tokens_, values.size(1)}, at::kFloat);
+    out_.zero_();
     denominators_ = at::zeros({tokens_}, at::kFloat);
     far_rows_ = at::ones({tokens_}, at::kFloat);
     if (!convolution.splits.empty()) {
@@ -108,7 +108,7 @@ class Solver {
                             queries.const_data_ptr<float>(),
                             keys.const_data_ptr<float>(),
                             values_.const_data_ptr<float>()};
-      SumNear(split, input, sums_.mutable_data_ptr<float>(),
+      SumNear(split, input, out_.mutable_data_ptr<float>(),
               denominators_.mutable_data_ptr<float>());
       float* const far = far_rows_.mutable_data_ptr<float>();
       for (int64_t i = 0; i < tokens_; ++i) far[i] = split.ReachesFar(i, tokens_) ? 1.0F : 0.0F;
@@ -137,8 +137,8 @@ class Solver {
     if (has_far_) AddFarSums();
     ForRows(tokens_, [&](int64_t begin, int64_t count) {
       out_.narrow(0, begin, count)
-          .copy_(sums_.narrow(0, begin, count) * largest_ /
-                 denominators_.narrow(0, begin, count).unsqueeze(1));
+          .mul_(largest_)
+          .div_(denominators_.narrow(0, begin, count).unsqueeze(1));
     });
   }
 
@@ -219,13 +219,14 @@ class Solver {
     at::Tensor inputs;  // of the transforms
   };
 
-  // Adds the transformed part of the numerators. A thread keeps to its pair of value channels: its
-  // transforms stay in its cache, and nothing is shared. Where the caller wants to be let in, all
-  // threads stop after some features.
+  // Adds the transformed part of the numerators, and gives up what it took. A thread keeps to its
+  // pair of value channels: its transforms stay in its cache, and nothing is shared. Where the
+  // caller wants to be let in, all threads stop after some features.
   void AddFarSums() {
-    const at::Tensor spread = convolution_.Spread(PadToEven(values_.t()));
+    at::Tensor values = convolution_.Spread(PadToEven(values_.t()));
+    values_.reset();
     Checkpoint();
-    const at::Tensor values = Pair(spread);
+    values = Pair(values);
     const int64_t pairs = values.size(0), points = convolution_.points();
     const int64_t features = keys_.size(0);
     const int64_t step =
@@ -277,12 +278,14 @@ class Solver {
         }
       });
     }
-    const at::Tensor channels = far.transpose(1, 2).reshape({2 * pairs, points});
+    for (at::Tensor* const done : {&values, &queries_, &keys_}) done->reset();
+    far = far.transpose(1, 2).reshape({2 * pairs, points});
     Checkpoint();
-    const at::Tensor found = convolution_.Gather(channels, tokens_).narrow(0, 0, sums_.size(1));
+    const at::Tensor found = convolution_.Gather(far, tokens_).narrow(0, 0, out_.size(1));
     ForRows(tokens_, [&](int64_t begin, int64_t count) {
-      sums_.narrow(0, begin, count) +=
-          found.narrow(1, begin, count).t() * far_rows_.narrow(0, begin, count).unsqueeze(1);
+      out_.narrow(0, begin, count)
+          .addcmul_(found.narrow(1, begin, count).t(),
+                    far_rows_.narrow(0, begin, count).unsqueeze(1));
     });
   }
 
@@ -315,9 +318,8 @@ class Solver {
   at::Tensor values_;          // [n, value_dim], each channel at most 1
   at::Tensor largest_;         // [value_dim]
   at::Tensor far_rows_;        // [n]: 1 where the transformed part of c has a key, else 0
-  at::Tensor sums_;            // [n, value_dim]: numerators, in units of largest_
   at::Tensor denominators_;    // [n]
-  at::Tensor out_;             // [n, value_dim]
+  at::Tensor out_;  // [n, value_dim]: until Outputs() ends numerators, in units of largest_
 };
 
 class FftAlgorithm final : public Algorithm {
@@ -346,11 +348,7 @@ class FftAlgorithm final : public Algorithm {
     const double ms = 1e-9 * (costs.fft_ps_per_flop * transforms + costs.chunk_ps_per_flop * near +
                               costs.chunk_ps_per_byte * near_bytes) +
                       1e-6 * costs.direct_ns_per_row * n + 1e-3 * costs.fft_us_per_head;
-    // Features and values at every point; each thread's inputs, outputs and temporaries.
-    const int64_t step = TransformsAtATime(std::max<int64_t>(1, shape.transform_size / 2));
-    const int64_t bytes = shape.transform_size *
-                          (4 * (shape.feature_dim + shape.value_dim) + 12 * step * shape.threads);
-    return {ms / shape.threads, shape.tolerance, bytes};
+    return {ms / shape.threads, shape.tolerance, Workspace(shape, parts)};
   }
 
   void Run(const Part& part, OnDoubt on_doubt) const override {
@@ -358,6 +356,31 @@ class FftAlgorithm final : public Algorithm {
   }
 
  private:
+  // What lives at once in the stage that takes most.
+  static int64_t Workspace(const Shape& shape, const FarParts& parts) {
+    const int64_t n = shape.length;
+    const bool grid = shape.bias->Table().grid_width > 0;
+    int64_t floats = 0;
+    if (!grid) {
+      floats = NearFloats(n, shape.feature_dim, shape.value_dim, parts.floors, shape.threads) +
+               n * (shape.value_dim + 3);
+    }
+    if (parts.transformed) {
+      const int64_t points = std::max<int64_t>(1, shape.transform_size / (grid ? 4 : 2));
+      const int64_t features = shape.feature_dim + shape.feature_dim % 2;
+      const int64_t values = shape.value_dim + shape.value_dim % 2;
+      // The copies of a transform's input on the way to its output, and rows of sums.
+      const int64_t denominators =
+          n * shape.value_dim + points * (16 * TransformsBetweenCheckpoints(points) + 8);
+      // Values and sums; each thread's inputs, spectra and outputs.
+      const int64_t numerators =
+          points * (2 * values + shape.threads * (4 + 6 * TransformsAtATime(points)));
+      floats = std::max(floats, 2 * features * points + std::max(denominators, numerators));
+    }
+    // Rows in doubt are computed directly.
+    return std::max(floats * int64_t{sizeof(float)}, Direct().Predict(shape).workspace_bytes);
+  }
+
   static void Solve(const Piece& piece, OnDoubt on_doubt) {
     const Problem& problem = *piece.part.problem;
     // The estimate is generous enough to leave room for the features' errors, not for rounding the

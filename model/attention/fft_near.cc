@@ -154,6 +154,16 @@ class NearSums {
 
 }  // namespace
 
+int64_t NearFloats(int64_t tokens, int64_t features, int64_t value_dim, bool floors, int threads) {
+  const ChunkShape shape = ChunkShape::Make(static_cast<int>(features), static_cast<int>(features),
+                                            static_cast<int>(value_dim));
+  const int64_t chunks = (tokens + kChunk - 1) / kChunk;
+  const int64_t tile = kChunk * int64_t{shape.features_pad + shape.value_pad + 1};
+  const auto state = static_cast<int64_t>(shape.state_size());
+  return chunks * (tile + (floors ? 2 * state : 0)) +
+         threads * (tile + static_cast<int64_t>(shape.scratch_size()));
+}
+
 void SumNear(const TableSplit& split, const NearInput& input, float* sums, float* denominators) {
   NearSums(split, input, sums, denominators).Run();
 }

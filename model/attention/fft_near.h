@@ -20,6 +20,9 @@ struct NearInput {
 // Everything of a split table but what is transformed: the near band, the floor and the diagonals.
 // Writes sum_j c[j-i] (phi(q_i).phi(k_j)) v_j to sums [tokens, value_dim], and the same without v
 // to denominators [tokens]. Linear in tokens; uses the threads of at::parallel_for.
+// Floats that SumNear takes for such a sequence on so many threads. floors: the split has some.
+int64_t NearFloats(int64_t tokens, int64_t features, int64_t value_dim, bool floors, int threads);
+
 void SumNear(const TableSplit& split, const NearInput& input, float* sums, float* denominators);
 
 }  // namespace longwave::attention

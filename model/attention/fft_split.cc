@@ -32,7 +32,8 @@ std::vector<Diagonal> TakeDiagonals(std::vector<double>& far) {
   const int64_t center = static_cast<int64_t>(far.size()) / 2;
   std::vector<int64_t> order(far.size());
   std::iota(order.begin(), order.end(), 0);
-  const int64_t most = std::min<int64_t>(TableSplit::kMostDiagonals, static_cast<int64_t>(order.size()));
+  const int64_t most =
+      std::min<int64_t>(TableSplit::kMostDiagonals, static_cast<int64_t>(order.size()));
   std::partial_sort(order.begin(), order.begin() + most, order.end(),
                     [&](int64_t a, int64_t b) { return far[a] > far[b]; });
   // The energy of each of the largest weights with all that are smaller, summed from below.

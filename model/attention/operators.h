@@ -30,8 +30,8 @@ struct AttentionOptions {
   // Token i sees tokens j <= i only.
   bool causal = false;
 
-  // "auto" (the planner chooses, never fails), "direct", "reference", or one that raises where it
-  // would miss the promise: "structured", "low_rank", "fft".
+  // "auto" (the planner chooses; fails only for want of workspace), "direct", "reference", or one
+  // that raises where it would miss the promise: "structured", "low_rank", "fft".
   std::string algorithm = "auto";
 
   // What an algorithm may take for one head of one sequence beside inputs, features and output; 0:

@@ -15,13 +15,10 @@ namespace longwave::attention {
 namespace {
 
 // What the features of a call look like to its planner.
-FeatureRange RangeOf(const std::optional<at::Tensor>& projection, int64_t head_dim,
+FeatureRange RangeOf(const std::optional<at::Tensor>& projection, int64_t heads, int64_t head_dim,
                      int64_t features, bool normalize, double scale, at::DeviceType device) {
   if (!projection.has_value()) return FeatureRange::Typical(head_dim, normalize, scale);
-  TORCH_CHECK_VALUE((projection->dim() == 2 || projection->dim() == 3) &&
-                        projection->size(-1) == head_dim && projection->size(-2) == features,
-                    "projection: found shape ", projection->sizes(), ", expected [", features, ", ",
-                    head_dim, "] or [heads, ", features, ", ", head_dim, "]");
+  CheckProjection(*projection, heads, head_dim, features);
   return device == at::kCPU ? FeatureRange::Of(*projection, normalize, scale)
                             : FeatureRange::Typical(head_dim, normalize, scale);
 }
@@ -54,7 +51,7 @@ Shape BaseShape(int64_t heads, int64_t sequences, int64_t head_dim, int64_t feat
   base.value_dim = head_dim;
   base.threads = at::get_num_threads();
   base.dim = head_dim;
-  base.range = RangeOf(projection, head_dim, features, normalize, scale, base.device);
+  base.range = RangeOf(projection, heads, head_dim, features, normalize, scale, base.device);
   base.tolerance = PromisedError(base.dtype);
   return base;
 }
@@ -72,10 +69,7 @@ std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::
                               c10::string_view dtype, int64_t workspace_bytes,
                               const std::optional<at::Tensor>& projection, bool normalize,
                               double scale) {
-  for (size_t s = 0; s < seqlens.size(); ++s) {
-    TORCH_CHECK_VALUE(seqlens[s] >= 0, "seqlens: found ", seqlens[s], " in element ", s,
-                      ", expected 0 or more");
-  }
+  CheckLengths(seqlens);
   const SequenceBias sequence_bias(*bias);
   Shape base =
       BaseShape(bias->heads(), static_cast<int64_t>(seqlens.size()), head_dim, features,

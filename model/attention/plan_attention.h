@@ -17,9 +17,9 @@ namespace longwave::attention {
 // The operator longwave::plan_attention: what "auto" does with sequences of these lengths, as JSON.
 // features: rows of the projection. The head size of v is taken to be head_dim. projection: as
 // RpeAttention takes it; without it, and on another device than the CPU, where no call reads it, a
-// typical one is planned for. workspace_bytes: as in AttentionOptions. Throws c10::Error on
-// negative sizes, on a projection of another shape, on an unknown device or dtype, and where
-// nothing keeps to workspace_bytes.
+// typical one is planned for. workspace_bytes: as in AttentionOptions. Throws c10::Error on sizes
+// out of range, on a projection that RpeAttention would not take, on an unknown device or dtype,
+// and where nothing keeps to workspace_bytes.
 std::string PlanAttentionJson(const c10::intrusive_ptr<RelativeBias>& bias, at::IntArrayRef seqlens,
                               int64_t head_dim, int64_t features, c10::string_view device,
                               c10::string_view dtype, int64_t workspace_bytes,

@@ -30,7 +30,8 @@ std::map<at::DeviceType, std::vector<const Algorithm*>>& Registry() {
 
 // The algorithms that serve a head. account, when not null, receives what speaks for each or
 // against, each after "; ".
-std::vector<Choice> Candidates(const Shape& shape, int64_t workspace_bytes, std::string* account) {
+std::vector<Choice> Candidates(Shape shape, int64_t workspace_bytes, std::string* account) {
+  shape.workspace_limit = workspace_bytes;
   std::vector<Choice> candidates;
   int64_t least = std::numeric_limits<int64_t>::max();  // bytes needed where they are too many
   std::ostringstream notes;

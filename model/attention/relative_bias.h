@@ -32,9 +32,9 @@ class RelativeBias final : public torch::CustomClassHolder {
   //   beyond keep the edge value. -inf forbids a distance. It is copied: later changes of the
   //   tensor do not matter.
   // feature_map: "prf" or "trf"; causal: token i sees j <= i only. A call must agree with both.
-  // max_len: the longest sequence that the analysis of the table has to hold for; 0: its own L.
-  // Longer ones are legal; the CPU's analysis holds for every length. tolerance: the error that a
-  // call may make, as a share of max|v| (float32 inputs), at least the 1e-5 that is promised.
+  // max_len: the longest sequence that the table is meant for; 0: its own L. It travels with the
+  // table and changes no answer: longer sequences are legal, and where an analysis holds up to some
+  // length only, the planner knows. tolerance: the error that a call may make, as a share of max|v| (float32 inputs), at least the 1e-5 that is promised.
   //
   // Throws c10::Error on a wrong dtype, shape, device or layout, on NaN and +inf, on -inf at t = 0,
   // on a bias that requires grad under grad mode, on an unknown feature map, and on max_len or

@@ -12,6 +12,8 @@ at::Tensor Checked(const at::Tensor& bias, const std::vector<int64_t>& grid,
   CheckBiasTable(bias, /*rank=*/3);
   TORCH_CHECK_VALUE(grid.size() == 2 && grid[0] >= 1 && grid[1] >= 1, "grid: found ", grid,
                     ", expected a height and a width of 1 or more");
+  TORCH_CHECK_VALUE(grid[0] <= kMaxGridTokens / grid[1], "grid: found ", grid,
+                    ", expected at most ", kMaxGridTokens, " tokens");
   ParseFeatureMap(feature_map);
   CheckTolerance(tolerance);
   return bias.detach().clone(at::MemoryFormat::Contiguous);

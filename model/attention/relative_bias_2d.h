@@ -24,7 +24,7 @@ class RelativeBias2d final : public torch::CustomClassHolder {
  public:
   // bias: float32 [heads, 2H-1, 2W-1] on the CPU, raw (not exponentiated), at [dy + H-1, dx + W-1];
   //   distances beyond keep the edge value. -inf forbids a distance. It is copied.
-  // grid: {height, width} in tokens, 1 or more; H and W may be smaller or larger.
+  // grid: {height, width} in tokens, 1 or more, at most 2^24 in all; H and W may be smaller or larger.
   // feature_map: "prf" or "trf"; a call must agree. tolerance: as in RelativeBias.
   //
   // Throws c10::Error on a wrong dtype, shape, device or layout, on NaN and +inf, on -inf at

@@ -1,5 +1,5 @@
-// The operators' names and schemas. Kernels register themselves for their device: *_attention.cc
-// (CPU), meta.cc (Meta).
+// The operators' names and schemas, and their kernels of sequence_attention.cc and grid_attention.cc
+// (CPU) and meta.cc (Meta). A library for another device registers its own: cuda/register.cc.
 #include <torch/custom_class.h>
 #include <torch/library.h>
 

@@ -40,6 +40,7 @@ Shape BaseShape(const Problem& problem) {
   base.range = problem.q.is_cpu() ? FeatureRange::Of(problem.projection, normalize, scale)
                                   : FeatureRange::Typical(base.dim, normalize, scale);
   base.tolerance = problem.tolerance;
+  base.workspace_limit = problem.workspace_bytes;
   return base;
 }
 

@@ -53,18 +53,26 @@ Way WayOf(const Shape& shape, const SeparableStructure& axes) {
            static_cast<int64_t>(floats * sizeof(float))}};
 }
 
-// The faster of those within the tolerance, or, if none is, the one that errs least.
+// Whether to take a rather than b: the fastest within the tolerance and the limit of the workspace;
+// if none is, the one that errs least, or of those within the tolerance takes the least memory.
+bool Better(const Shape& shape, const Estimate& a, const Estimate& b) {
+  const auto good = [&](const Estimate& e) { return e.error_bound <= shape.tolerance; };
+  if (good(a) != good(b)) return good(a);
+  if (!good(a)) return a.error_bound < b.error_bound;
+  const auto fits = [&](const Estimate& e) {
+    return shape.workspace_limit == 0 || e.workspace_bytes <= shape.workspace_limit;
+  };
+  if (fits(a) != fits(b)) return fits(a);
+  if (!fits(a)) return a.workspace_bytes < b.workspace_bytes;
+  return a.milliseconds < b.milliseconds;
+}
+
 std::optional<Way> Choose(const Shape& shape) {
   const PreparedGrid* const grid = shape.bias->Grid(shape.head);
   if (grid == nullptr) return std::nullopt;
   std::optional<Way> best;
   const auto consider = [&](const Way& way) {
-    const auto good = [&](const Way& w) { return w.estimate.error_bound <= shape.tolerance; };
-    const bool better =
-        !best.has_value() ||
-        (good(way) != good(*best) ? good(way)
-                                  : way.estimate.milliseconds < best->estimate.milliseconds);
-    if (better) best = way;
+    if (!best.has_value() || Better(shape, way.estimate, best->estimate)) best = way;
   };
   if (grid->blocks.has_value()) consider(WayOf(shape, *grid->blocks));
   if (grid->axes.has_value()) consider(WayOf(shape, *grid->axes));
@@ -99,6 +107,7 @@ class GridAlgorithm final : public Algorithm {
     base.range =
         FeatureRange::Of(problem.projection, problem.features.normalize, problem.features.scale);
     base.tolerance = problem.tolerance;
+    base.workspace_limit = problem.workspace_bytes;
     SolveHeads(part, on_doubt, name(), [&](const HeadProblem& of_head, int64_t head) {
       Shape shape = base;
       shape.length = of_head.input.tokens;
