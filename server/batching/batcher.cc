@@ -263,9 +263,8 @@ void Batcher::RunBatch(const Batch& batch) {
   News news;
   {
     absl::MutexLock lock(&mutex_);
-    static const std::vector<absl::Status>* const none = new std::vector<absl::Status>;
-    scheduler_.Finish(batch.id, statuses.ok() ? *statuses : *none, statuses.status(), clock_->Now(),
-                      endings);
+    scheduler_.Finish(batch.id, statuses.value_or(std::vector<absl::Status>()), statuses.status(),
+                      clock_->Now(), endings);
     news = Publish();
     Route(endings, !scheduler_.idle());
   }

@@ -15,8 +15,8 @@ class LoadMeter {
   // cost: the sum of what Executor::PredictMilliseconds said of the items.
   void OnBatch(double cost, int64_t tokens, absl::Duration compute);
 
-  // Something was refused for a predicted time although nothing else was in its way. If the
-  // prediction is wrong, nothing is computed that could correct it, so it is trusted a little less.
+  // Something was refused for a predicted time while nothing was computed or waited. If the
+  // prediction is wrong, no batch will correct it, so it is trusted a little less until one does.
   void OnRefusal() { doubt_ *= 0.9; }
 
   // Whether there has been a batch yet. The rest holds only then.

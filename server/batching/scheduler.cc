@@ -137,7 +137,13 @@ void Scheduler::EndWaiting(Item& item, const absl::Status& status, Drop reason, 
   CountOut(item, now);
   observer_->OnItemDropped(reason);
   End(item, status, absl::ZeroDuration(), endings);
-  WithdrawClaims(lane);  // it may have been for this item
+  // A claim may have been for this item: nobody is left to need it, or its worker asks anew for the
+  // next, in the claim's old place.
+  if (LaneHasWork(lane)) {
+    for (Flags& blocked : blocked_) blocked.lane[Index(lane)] = false;
+  } else {
+    WithdrawClaims(lane);
+  }
 }
 
 void Scheduler::End(Item& item, const absl::Status& status, absl::Duration compute,

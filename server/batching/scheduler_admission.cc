@@ -156,7 +156,7 @@ absl::Status Scheduler::CheckDeadline(const WorkGroup& group, absl::Time now) {
   const absl::Duration left = group.deadline - now;
   const absl::Duration least = meter_.BatchTime(most);
   if (least > left) {
-    meter_.OnRefusal();
+    if (idle()) meter_.OnRefusal();
     return absl::DeadlineExceededError(
         absl::StrCat("the longest input alone takes about ", absl::FormatDuration(least),
                      ", but the deadline is in ", absl::FormatDuration(left)));

@@ -69,11 +69,12 @@ bool Scheduler::FormNew(Running& batch, absl::Time now, std::vector<Ending>& end
   FairQueue& queue = queues_[Index(batch.lane)];
   MemoryBudget& budget = *workers_[static_cast<size_t>(batch.worker)].memory;
   const bool* claim = &claims_[static_cast<size_t>(batch.worker)].lane[Index(batch.lane)];
+  int hopeless = 0;
   while (FairQueue::Entry* entry = queue.Front()) {
     Item& item = *static_cast<Item*>(entry->owner);
     if (options_.deadline_margin > 0 && meter_.known() &&
         item.group->deadline < now + meter_.BatchTime(item.cost)) {
-      meter_.OnRefusal();
+      ++hopeless;
       EndWaiting(item, absl::DeadlineExceededError("the deadline could no longer be met"),
                  Drop::kExpired, now, endings);
       continue;
@@ -93,6 +94,9 @@ bool Scheduler::FormNew(Running& batch, absl::Time now, std::vector<Ending>& end
     }
     queue.PopFront();
     Add(batch, item, now);
+  }
+  if (batch.items.empty() && idle()) {
+    for (; hopeless > 0; --hopeless) meter_.OnRefusal();
   }
   return !batch.items.empty();
 }
@@ -136,7 +140,11 @@ bool Scheduler::Reserve(Running& batch, int64_t bytes) {
   // A batch that is split again and again ends in items of which each fits.
   if (budget.total() > 0) bytes = std::min(bytes, budget.total());
   bool& claim = claims_[w].lane[Index(batch.lane)];
-  claim = !budget.Reserve(&claim, bytes);
+  const bool waited = std::exchange(claim, !budget.Reserve(&claim, bytes));
+  if (waited && !claim) {  // it may have been in the way of others
+    OnMemoryChange();
+    memory_released_ = true;
+  }
   blocked_[w].lane[Index(batch.lane)] = claim;
   if (!claim) batch.memory = bytes;
   return !claim;

@@ -142,6 +142,45 @@ TEST_F(SchedulerAdmissionTest, AWrongPredictionDoesNotRefuseForEver) {
   Finish();
 }
 
+TEST_F(SchedulerAdmissionTest, HopelessRequestsCastNoDoubtWhileABatchMayCorrectThePrediction) {
+  BatchingOptions options = Open();
+  options.deadline_margin = 1;
+  options.max_batch_time = absl::Milliseconds(50);
+  Make(options, 0, /*workers=*/2);
+  Teach();
+  Admit({{"running", 100}});
+  ASSERT_THAT(Start(), ElementsAre("running"));
+  const Batch running = batch_;
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(TryAdmit(Group({{"hopeless", 100}}, absl::Milliseconds(99))).status().code(),
+              Code::kDeadlineExceeded);
+  }
+  Admit({{"a", 40}, {"b", 40}});
+  EXPECT_THAT(Start(Lanes::kBoth, 1), ElementsAre("a"));  // max_batch_time holds
+  Finish();
+  Finish(running);
+  Start();
+  Finish();
+}
+
+TEST_F(SchedulerAdmissionTest, DroppedItemsCastNoDoubtWhereAnotherIsComputedInstead) {
+  BatchingOptions options = Open();
+  options.deadline_margin = 1;
+  options.max_batch_time = absl::Milliseconds(50);
+  Make(options);
+  Teach();
+  for (int i = 0; i < 30; ++i) {
+    Admit({{absl::StrCat("hopeless", i), 1}}, absl::Milliseconds(100));
+  }
+  Admit({{"a", 40}, {"b", 40}});
+  now_ += absl::Milliseconds(99.5);
+  EXPECT_THAT(Start(), ElementsAre("a"));
+  EXPECT_EQ(observer_.sums().dropped[static_cast<size_t>(Drop::kExpired)], 30);
+  Finish();
+  Start();
+  Finish();
+}
+
 TEST_F(SchedulerAdmissionTest, WhatCannotMeetItsDeadlineBehindOthersIsRefused) {
   BatchingOptions options = Open();
   options.deadline_margin = 1.25;

@@ -180,10 +180,38 @@ TEST_F(SchedulerBatchesTest, ALargeItemIsOvertakenOnlySoOftenForMemory) {
   EXPECT_THAT(Start(Lanes::kShort, 1), IsEmpty());
   EXPECT_THAT(Start(Lanes::kLong, 1), ElementsAre("large"));
   const Batch large = batch_;
-  scheduler_->OnMemoryChange();
+  EXPECT_TRUE(scheduler_->CanStart(1, Lanes::kShort));  // it was the claim that was in the way
+  EXPECT_TRUE(scheduler_->TakeMemoryReleased());
   EXPECT_THAT(Start(Lanes::kShort, 0), ElementsAre("short"));
   Finish();
   Finish(large);
+}
+
+TEST_F(SchedulerBatchesTest, AClaimOutlivesNeighboursThatExpire) {
+  Make(Open(), /*memory=*/3000, /*workers=*/2);
+  Admit({{"held", 500}});
+  ASSERT_THAT(Start(Lanes::kShort, 0), ElementsAre("held"));
+  const Batch held = batch_;
+  Admit({{"large", 2900}});
+  EXPECT_THAT(Start(Lanes::kLong, 1), IsEmpty());
+  for (int i = 0; i < 2; ++i) {  // max_bypass of the fixture
+    Admit({{absl::StrCat("short", i), 10}});
+    EXPECT_THAT(Start(Lanes::kShort, 1), ElementsAre(absl::StrCat("short", i)));
+    Finish();
+    for (int k = 0; k < 20; ++k) {
+      Admit({{absl::StrCat("neighbour", i, ".", k), 1500}}, absl::Milliseconds(1));
+    }
+    now_ += absl::Milliseconds(1);
+    EXPECT_THAT(Start(Lanes::kLong, 1), IsEmpty());
+    EXPECT_EQ(CodeOf(absl::StrCat("neighbour", i, ".19")), Code::kDeadlineExceeded);
+  }
+  Admit({{"short", 10}});
+  EXPECT_THAT(Start(Lanes::kShort, 1), IsEmpty());
+  Finish(held);
+  EXPECT_THAT(Start(Lanes::kLong, 1), ElementsAre("large"));
+  Finish();
+  EXPECT_THAT(Start(Lanes::kShort, 1), ElementsAre("short"));
+  Finish();
 }
 
 TEST_F(SchedulerBatchesTest, ACancelledClaimOnMemoryIsInNobodysWay) {
@@ -222,6 +250,7 @@ TEST_F(SchedulerBatchesTest, MemoryIsNewsOnlyToThoseWhoWaitForIt) {
   Finish(second);
   EXPECT_TRUE(scheduler_->TakeMemoryReleased());
   EXPECT_THAT(Start(Lanes::kLong, 1), ElementsAre("large"));
+  EXPECT_TRUE(scheduler_->TakeMemoryReleased());  // the claim may have been in the way
   Finish();
   EXPECT_FALSE(scheduler_->TakeMemoryReleased());
 }
