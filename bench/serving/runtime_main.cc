@@ -10,12 +10,17 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "bench/serving/latency_histogram.h"
 #include "bench/serving/traffic.h"
 #include "model/runtime/model.h"
+#include "server/batching/batching_options.h"
+#include "server/batching/load_meter.h"
 
 namespace longwave::bench {
 namespace {
@@ -24,7 +29,7 @@ struct Options {
   std::string folder;
   Model::Options model;
   std::string traffic = "mix:length=512,concurrency=16";
-  int64_t max_batch_tokens = 16384;
+  BatchingOptions batching;  // its tokens and time of a batch; the server's defaults
   double duration = 10;
   double warmup = 1;
   uint64_t seed = 1;
@@ -39,8 +44,9 @@ struct Measured {
   LatencyHistogram batches;
 };
 
-// Runs batches of what `concurrency` callers would have waiting, cut at the token budget as the
-// server cuts them.
+// Runs batches of what `concurrency` callers would have waiting, cut as the server cuts them: at so
+// many tokens, and at so much time as its own meter predicts from the batches before. The first
+// sequence runs alone, as the first request to a server does.
 void Drive(Model& model, const TrafficClass& traffic, const Options& options, Measured& measured) {
   const std::vector<int64_t> lengths = DrawLengths(traffic, traffic.pool, options.seed);
   Deck deck(lengths.size(), options.seed);
@@ -49,6 +55,7 @@ void Drive(Model& model, const TrafficClass& traffic, const Options& options, Me
   std::vector<int32_t> ids(static_cast<size_t>(traffic.max_tokens));
   for (int32_t& value : ids) value = id(random);
 
+  LoadMeter meter;
   int64_t next = lengths[deck.Deal()];
   const absl::Time begin = absl::Now();
   const absl::Time measured_from = begin + absl::Seconds(options.warmup);
@@ -57,15 +64,22 @@ void Drive(Model& model, const TrafficClass& traffic, const Options& options, Me
   while (start < measured_from + absl::Seconds(options.duration)) {
     std::vector<RunItem> batch;
     int64_t tokens = 0;
+    double cost = 0;
     while (static_cast<int>(batch.size()) < traffic.concurrency) {
-      if (!batch.empty() && tokens + next > options.max_batch_tokens) break;
+      const double more = model.PredictMilliseconds(next);
+      if (!batch.empty() && (!meter.known() || tokens + next > options.batching.max_batch_tokens ||
+                             meter.BatchTime(cost + more) > options.batching.max_batch_time)) {
+        break;
+      }
       tokens += next;
+      cost += more;
       batch.push_back({absl::MakeConstSpan(ids).first(static_cast<size_t>(next)), Task::kEncode,
                        model.info().default_pooling});
       next = lengths[deck.Deal()];
     }
     const std::vector<RunResult> results = model.Run(batch);
     const absl::Time end = absl::Now();
+    meter.OnBatch(cost, tokens, end - start);
     if (start >= measured_from) {
       first = std::min(first, start);
       measured.elapsed = end - first;
@@ -93,7 +107,11 @@ int Main(int argc, char** argv) {
                "Each sequence in the same steps whoever shares its batch");
   app.add_option("--class", options.traffic, "Lengths, and how many sequences wait at a time")
       ->capture_default_str();
-  app.add_option("--max-batch-tokens", options.max_batch_tokens, "Tokens of one batch")
+  app.add_option("--max-batch-tokens", options.batching.max_batch_tokens, "Tokens of one batch")
+      ->capture_default_str();
+  std::string max_batch_time = absl::FormatDuration(options.batching.max_batch_time);
+  app.add_option("--max-batch-time", max_batch_time,
+                 "Predicted time of one batch, such as 50ms or inf")
       ->capture_default_str();
   app.add_option("--duration", options.duration, "Seconds that are measured")
       ->capture_default_str();
@@ -102,6 +120,17 @@ int Main(int argc, char** argv) {
   app.add_option("--json", options.json_path, "File for what was measured");
   CLI11_PARSE(app, argc, argv);
 
+  absl::Status bounds = absl::OkStatus();
+  if (absl::ParseDuration(max_batch_time, &options.batching.max_batch_time)) {
+    bounds = options.batching.Validate();
+  } else {
+    bounds = absl::InvalidArgumentError(
+        absl::StrCat("max_batch_time: found ", max_batch_time, ", expected a time such as 50ms"));
+  }
+  if (!bounds.ok()) {
+    std::cerr << "longwave-runtime-load: " << bounds.message() << "\n";
+    return 2;
+  }
   absl::StatusOr<TrafficClass> traffic = ParseTrafficClass(options.traffic);
   if (traffic.ok() && traffic->concurrency == 0) {
     traffic = absl::InvalidArgumentError("expected concurrency");
@@ -126,7 +155,8 @@ int Main(int argc, char** argv) {
   if (!options.json_path.empty()) {
     std::ofstream(options.json_path)
         << nlohmann::json{{"class", options.traffic},
-                          {"max_batch_tokens", options.max_batch_tokens},
+                          {"max_batch_tokens", options.batching.max_batch_tokens},
+                          {"max_batch_time", absl::FormatDuration(options.batching.max_batch_time)},
                           {"seconds", seconds},
                           {"answered_per_s", per_s},
                           {"tokens_per_s", tokens_per_s},
