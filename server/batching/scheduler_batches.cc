@@ -89,7 +89,7 @@ bool Scheduler::FormNew(Running& batch, absl::Time now, std::vector<Ending>& end
         break;
       }
       const int64_t more = std::max<int64_t>(0, bytes - batch.memory);
-      if (!budget.Extend(claim, more)) break;
+      if (!budget.Extend(claim, more, batch.lane)) break;
       batch.memory += more;
     }
     queue.PopFront();
@@ -140,7 +140,7 @@ bool Scheduler::Reserve(Running& batch, int64_t bytes) {
   // A batch that is split again and again ends in items of which each fits.
   if (budget.total() > 0) bytes = std::min(bytes, budget.total());
   bool& claim = claims_[w].lane[Index(batch.lane)];
-  const bool waited = std::exchange(claim, !budget.Reserve(&claim, bytes));
+  const bool waited = std::exchange(claim, !budget.Reserve(&claim, bytes, batch.lane));
   if (waited && !claim) {  // it may have been in the way of others
     OnMemoryChange();
     memory_released_ = true;
@@ -167,7 +167,7 @@ void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
   const absl::Duration compute = now - batch.start - batch.paused;
   MemoryBudget& budget = *workers_[w].memory;
   const bool had_all_memory = budget.reserved() == batch.memory;
-  memory_released_ |= budget.Release(batch.memory);
+  memory_released_ |= budget.Release(batch.memory, batch.lane);
   OnMemoryChange();
   if (batch.within != 0) {
     Running& outer = running_.at(batch.within);

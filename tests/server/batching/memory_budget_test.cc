@@ -53,6 +53,26 @@ TEST(MemoryBudgetTest, ALargeClaimIsOvertakenOnlySoOften) {
   EXPECT_TRUE(budget.Reserve(&kC, 10));
 }
 
+TEST(MemoryBudgetTest, ShortWorkMindsNoClaimOnWhatLongWorkHolds) {
+  MemoryBudget budget(100, /*max_bypass=*/2);
+  EXPECT_TRUE(budget.Reserve(&kA, 60, Lane::kLong));
+  EXPECT_FALSE(budget.Reserve(&kB, 50, Lane::kLong));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(budget.Reserve(&kC, 10));
+    budget.Release(10);
+  }
+  for (int i = 0; i < 2; ++i) {  // long work does, and counts
+    EXPECT_TRUE(budget.Reserve(&kC, 10, Lane::kLong));
+    budget.Release(10, Lane::kLong);
+  }
+  EXPECT_FALSE(budget.Reserve(&kC, 10, Lane::kLong));
+  EXPECT_TRUE(budget.Withdraw(&kC));
+  EXPECT_TRUE(budget.Reserve(&kC, 40));
+  EXPECT_TRUE(budget.Release(60, Lane::kLong));
+  EXPECT_FALSE(budget.Reserve(&kA, 10));  // B would fit without short work now
+  EXPECT_TRUE(budget.Reserve(&kB, 50, Lane::kLong));
+}
+
 TEST(MemoryBudgetTest, AWithdrawnClaimIsInNobodysWay) {
   MemoryBudget budget(100, /*max_bypass=*/0);
   EXPECT_TRUE(budget.Reserve(&kA, 10));

@@ -163,8 +163,8 @@ TEST_F(SchedulerBatchesTest, EstimatesAreRaisedAfterTheDeviceRanOutOfMemory) {
 
 TEST_F(SchedulerBatchesTest, ALargeItemIsOvertakenOnlySoOftenForMemory) {
   Make(Open(), /*memory=*/3000, /*workers=*/2);
-  Admit({{"first", 1500}});
-  ASSERT_THAT(Start(Lanes::kLong, 0), ElementsAre("first"));
+  Admit({{"first", 500}});
+  ASSERT_THAT(Start(Lanes::kShort, 0), ElementsAre("first"));
   const Batch first = batch_;
   Admit({{"large", 2900}});
   EXPECT_THAT(Start(Lanes::kBoth, 1), IsEmpty());
@@ -216,8 +216,8 @@ TEST_F(SchedulerBatchesTest, AClaimOutlivesNeighboursThatExpire) {
 
 TEST_F(SchedulerBatchesTest, ACancelledClaimOnMemoryIsInNobodysWay) {
   Make(Open(), /*memory=*/3000, /*workers=*/2);
-  Admit({{"first", 1500}});
-  ASSERT_THAT(Start(Lanes::kLong, 0), ElementsAre("first"));
+  Admit({{"first", 500}});
+  ASSERT_THAT(Start(Lanes::kShort, 0), ElementsAre("first"));
   const Batch first = batch_;
   const GroupId large = Admit({{"large", 2900}});
   EXPECT_THAT(Start(Lanes::kLong, 1), IsEmpty());
