@@ -1,5 +1,6 @@
 """What is there on GPUs only: the kernels' own tilings, repair on the device, graphs, equality from run to run."""
 
+import concurrent.futures
 import json
 
 import pytest
@@ -202,6 +203,58 @@ def test_short_sequences_straddle_tiles(lengths, causal):
         assert torch.equal(run("direct", q, k, v), out)
 
 
+def captured(run):
+    """`run` recorded once as a graph, and what it returns."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        run()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run()
+    return graph, out
+
+
+# As the server captures: lengths that only bound those on the device. Few heads split the keys of a row.
+@pytest.mark.parametrize("heads", [2, 12])
+@pytest.mark.parametrize("lengths", [[100, 200, 70, 14], [64, 30, 20, 1], [65, 64, 1, 254]])
+def test_short_sequences_that_only_the_device_knows(heads, lengths):
+    tokens, longest = 384, 384
+    bias = RelativeBias(torch.randn(heads, 2 * longest - 1, generator=torch.Generator().manual_seed(3)), "prf", False, 0, 1e-5)
+    generator = torch.Generator().manual_seed(heads)
+    q, k, v = (torch.randn(tokens, heads, 64, generator=generator).to("cuda", torch.bfloat16) for _ in range(3))
+    w = torch.randn(64, 64, generator=generator).cuda()
+    ends = torch.tensor([0, *lengths]).cumsum(0)
+    offsets = torch.tensor([0, longest, longest, longest, longest], dtype=torch.int32, device="cuda")
+
+    def run():
+        return prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=[longest, 0, 0, 0], algorithm="direct")
+
+    graph, out = captured(run)
+    offsets.copy_(ends.int())
+    out.fill_(torch.nan)
+    graph.replay()
+    eager = run()
+    n = int(ends[-1])
+    expected = exact(q[:n], k[:n], v[:n], w, bias, cu_seqlens=offsets, seqlens=lengths)
+    for begin, length in zip(ends.tolist(), lengths):
+        part = slice(begin, begin + length)
+        for found in (out, eager):
+            assert error(found[None, part], expected[None, part], v[None, part]) <= PROMISE[torch.bfloat16]
+
+
+def test_threads_launch_what_takes_different_amounts_of_shared_memory():
+    def rounds(n):
+        q, k, v, w = problem(n, torch.bfloat16)
+        bias = prepare("noise 0.5", n)
+        alone = {a: prepared_op(q, k, v, w, bias, algorithm=a) for a in ("direct", "fft")}
+        return lambda: all(torch.equal(prepared_op(q, k, v, w, bias, algorithm=a), alone[a]) for a in alone for _ in range(100))
+
+    runs = [rounds(n) for n in (128, 500, 1000)]
+    with concurrent.futures.ThreadPoolExecutor(len(runs)) as threads:
+        assert all(threads.map(lambda run: run(), runs))
+
+
 @pytest.mark.parametrize("algorithm", ["auto", "fft"])
 def test_a_graph_is_replayed_with_other_inputs_and_lengths(algorithm):
     tokens, longest = 1800, 1024
@@ -212,13 +265,7 @@ def test_a_graph_is_replayed_with_other_inputs_and_lengths(algorithm):
     def run():
         return prepared_op(q, k, v, w, bias, cu_seqlens=offsets, seqlens=[longest, tokens - longest], algorithm=algorithm)
 
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        run()
-    side.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = run()
+    graph, out = captured(run)
     for lengths in ([900, 900], [776, 1024]):
         for x, new in zip((q, k, v), problem(tokens, torch.bfloat16, seed=lengths[0])):
             x.copy_(new[0])

@@ -129,8 +129,11 @@ class DirectAlgorithm final : public Algorithm {
     args.maxima = MaximaOf(*problem.bias, problem.q.device());
     const int multiprocessors = Multiprocessors();
     if (const std::optional<FusedPlan> plan = PlanFused(problem, attention, multiprocessors)) {
-      C10_CUDA_CHECK(LaunchDirectFused(args, *plan, stream));
-      return;
+      const cudaError_t error = LaunchDirectFused(args, *plan, stream);
+      if (error != cudaErrorNotSupported) {
+        C10_CUDA_CHECK(error);
+        return;
+      }
     }
 
     const DirectWorkspace workspace(problem, args);

@@ -5,6 +5,7 @@
 #include "model/attention/cuda/direct_fused.h"
 #include "model/attention/cuda/direct_fused_team.cuh"
 #include "model/attention/cuda/early_launch.cuh"
+#include "model/attention/cuda/per_device.h"
 
 namespace longwave::attention::cuda {
 namespace {
@@ -50,7 +51,7 @@ cudaError_t Launch(const DirectArgs& args, const FusedPlan& plan, cudaStream_t s
   if (error != cudaSuccess) return error;
   const auto kernel = DirectFused<C>;
   const int bytes = C::Bytes(plan.longest);
-  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  error = AllowSharedMemory(kernel);
   if (error != cudaSuccess) return error;
   return LaunchEarly(kernel, plan.lanes * (a.head_end - a.head_begin), C::kThreads, bytes, stream,
                      args, maps, plan.longest, static_cast<int>(plan.layout.whole()));

@@ -47,8 +47,10 @@ std::optional<FusedPlan> PlanFused(const Problem& problem, const AttentionArgs& 
   const FusedLayout& layout = choice->layout;
   const int64_t heads = args.head_end - args.head_begin;
   int64_t items = 0;  // of a head
-  if (c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
-    // A graph may be replayed with other lengths.
+  if (layout.key_groups > 1 ||
+      c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) {
+    // Whatever the lengths: a graph may be replayed with others, and a team whose warpgroups split
+    // the keys takes one item only, so that there must be one for each that the device finds.
     items = args.sequences.tokens / layout.rows() + args.sequences.count;
   } else {
     for (const auto& [length, count] : sequences) items += layout.items(length) * (count / heads);

@@ -75,6 +75,7 @@ class Team {
     Recycle(-1);
     while (Item().valid) {
       RunItem();
+      if (C::kKeyGroups > 1) return;  // PlanFused: a team for each item
       base_ += tiles_;
       tiles_ = next_tiles_;
       current_ ^= 1;

@@ -3,6 +3,7 @@
 
 #include "model/attention/cuda/direct_operand_features.cuh"
 #include "model/attention/cuda/direct_operand_parts.cuh"
+#include "model/attention/cuda/per_device.h"
 
 // The launch that writes phi(q), phi(k) and v as tiles.
 namespace longwave::attention::cuda {
@@ -99,8 +100,7 @@ cudaError_t Launch(const DirectArgs& args, cudaStream_t stream) {
       layout.ProjectionBytes(Parts<T>::kProjection) + layout.RowsBytes(Parts<T>::kOutput);
   const auto kernel = WriteOperands<T, kChunks>;
   if (bytes > 48 * 1024) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    const cudaError_t error = AllowSharedMemory(kernel);
     if (error != cudaSuccess) return error;
   }
   const Alignment aligned{

@@ -1,6 +1,7 @@
 #include "model/attention/cuda/early_launch.cuh"
 #include "model/attention/cuda/exact_rows.cuh"
 #include "model/attention/cuda/exact_rows.h"
+#include "model/attention/cuda/per_device.h"
 
 namespace longwave::attention::cuda {
 namespace {
@@ -44,8 +45,7 @@ cudaError_t LaunchExactRows(const AttentionArgs& args, int heads, const RowList*
     using T = decltype(element);
     const auto launch = [&](auto kernel, dim3 grid, auto... rest) {
       if (bytes > 48 * 1024) {
-        const cudaError_t error = cudaFuncSetAttribute(
-            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+        const cudaError_t error = AllowSharedMemory(kernel);
         if (error != cudaSuccess) return error;
       }
       return LaunchEarly(kernel, grid, kThreads, bytes, stream, args, rest...);

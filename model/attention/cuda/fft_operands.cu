@@ -5,6 +5,7 @@
 #include "model/attention/cuda/device_types.cuh"
 #include "model/attention/cuda/fft_args.h"
 #include "model/attention/cuda/fft_channels.cuh"
+#include "model/attention/cuda/per_device.h"
 
 // phi(q), phi(k) and v of one sequence, transposed to channels.
 namespace longwave::attention::cuda {
@@ -208,8 +209,7 @@ cudaError_t StartFeatures(const FftArgs& args, Side side, cudaStream_t stream) {
   const auto bytes = static_cast<size_t>(
       FftOperandsBytes(args.attention.dim, args.attention.features, std::is_same_v<Real, double>));
   if (bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        Features<T, Real>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    const cudaError_t error = AllowSharedMemory(Features<T, Real>);
     if (error != cudaSuccess) return error;
   }
   const dim3 grid((args.capacity + kTokens - 1) / kTokens, args.heads);

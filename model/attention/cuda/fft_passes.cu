@@ -5,6 +5,7 @@
 #include "model/attention/cuda/device_types.cuh"
 #include "model/attention/cuda/fft_block.cuh"
 #include "model/attention/cuda/fft_passes.h"
+#include "model/attention/cuda/per_device.h"
 
 namespace longwave::attention::cuda {
 namespace {
@@ -312,8 +313,7 @@ template <typename Kernel, typename... Args>
 cudaError_t Start(Kernel kernel, dim3 grid, int threads, size_t bytes, cudaStream_t stream,
                   const Args&... args) {
   if (bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    const cudaError_t error = AllowSharedMemory(kernel);
     if (error != cudaSuccess) return error;
   }
   kernel<<<grid, threads, bytes, stream>>>(args...);

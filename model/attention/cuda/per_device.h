@@ -45,6 +45,23 @@ bool CompiledFor(Kernel* kernel, int first, int last) {
          attributes.ptxVersion >= first && attributes.ptxVersion <= last;
 }
 
+// Lets launches of `kernel` take as much dynamic shared memory as a thread block may have on the
+// current device. Not only what the next launch takes: the limit is the kernel's, so that a thread
+// that lowered it would make the launch of another one fail.
+template <typename Kernel>
+cudaError_t AllowSharedMemory(Kernel* kernel) {
+  int device = 0, most = 0;
+  cudaFuncAttributes attributes;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  }
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes));
+}
+
 }  // namespace longwave::attention::cuda
 
 #endif  // LONGWAVE_MODEL_ATTENTION_CUDA_PER_DEVICE_H_

@@ -6,6 +6,7 @@
 
 #include "model/attention/cuda/early_launch.cuh"
 #include "model/attention/cuda/mma.cuh"
+#include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/blocks.cuh"
 
 namespace longwave::attention::cuda {
@@ -285,8 +286,7 @@ cudaError_t LaunchConstantScan(const StructuredArgs& args, int blocks, int64_t p
     if (threads > (lanes > 8 ? kConstantThreads / 2 : kConstantThreads)) continue;
     if (pairs % lanes != 0) continue;
     const auto kernel = ConstantScan<kRows>;
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    const cudaError_t error = AllowSharedMemory(kernel);
     if (error != cudaSuccess) return error;
     grid.x = static_cast<unsigned>(pairs / lanes);
     return LaunchEarly(kernel, grid, threads, bytes, stream, args, pairs, lanes, blocks);
@@ -421,8 +421,7 @@ cudaError_t LaunchScan(StructuredArgs& args, int64_t size, bool bf16, cudaStream
   for (int lanes : {32, 16, 8}) {
     const int bytes = 8 * blocks * lanes + kLocalThreads * static_cast<int>(sizeof(float2));
     if (!bf16 || bytes > kLocalBytes || pairs % lanes != 0) continue;
-    const cudaError_t error =
-        cudaFuncSetAttribute(LocalScan, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    const cudaError_t error = AllowSharedMemory(LocalScan);
     if (error != cudaSuccess) return error;
     const dim3 grid(static_cast<unsigned>(pairs / lanes), units, args.base.sequences.count);
     return LaunchEarly(LocalScan, grid, kLocalThreads, bytes, stream, args, pairs, lanes, blocks);
