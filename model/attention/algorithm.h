@@ -43,8 +43,11 @@ struct Shape {
 
 struct Estimate {
   double milliseconds = 0;  // for one head
-  double error_bound =
-      0;  // of the output as a share of max|v|, or where larger the tolerance it repairs to
+
+  // Of the output as a share of max|v|, or where larger the tolerance it repairs to. For trf it
+  // counts times sum |w| / |sum w| of a row, w its signed terms over keys and features. The rounding
+  // of features and of an output in 16 bits (2^-9 of bfloat16, 2^-12 of float16) comes on top.
+  double error_bound = 0;
   int64_t workspace_bytes = 0;  // beside features and output
   // What a call takes however many heads and sequences it computes; milliseconds has the share of
   // one of Shape::units.

@@ -23,6 +23,12 @@ namespace {
 constexpr int64_t kRows = DirectTile::kRows;
 constexpr int64_t kKeys = DirectTile::kKeys;
 
+// A float32 sum of n equal products drifts with n, by 4e-6 over 256 keys. So each product with the
+// values takes this many keys, and what it gives is added up in float32 for so many tiles, and
+// those sums in float64: the error does not grow with the sequence.
+constexpr int64_t kKeysPerSum = 64;
+constexpr int64_t kTilesPerSum = 8;
+
 // Keys that a thread meets with such rows between two checkpoints.
 constexpr int64_t kStepKeys = 16384;
 
@@ -110,7 +116,9 @@ class BlockSolver {
         count_(block.end - block.begin),
         queries_(count_ * job_.feature_dim),
         scores_(count_ * kKeys),
+        product_(count_ * job_.value_dim),
         sums_(count_ * job_.value_dim),
+        totals_(count_ * job_.value_dim),
         denominators_(count_) {
     const auto [first, last] = std::minmax_element(rows_, rows_ + count_);
     first_ = *first;
@@ -136,24 +144,30 @@ class BlockSolver {
       for (int64_t r = 0; r < count_; ++r) {
         denominators_[r] += job_.pairs->Multiply(table, rows_[r], begin, keys, &scores_[r * kKeys]);
       }
-      TileProduct(count_, job_.value_dim, keys, {scores_.data(), kKeys},
-                  {job_.values + begin * job_.value_dim, job_.value_dim},
-                  {sums_.data(), job_.value_dim}, /*accumulate=*/true, full);
+      for (int64_t k = 0; k < keys; k += kKeysPerSum) {
+        TileProduct(count_, job_.value_dim, std::min(kKeysPerSum, keys - k), {&scores_[k], kKeys},
+                    {job_.values + (begin + k) * job_.value_dim, job_.value_dim},
+                    {product_.data(), job_.value_dim}, /*accumulate=*/false, full);
+        for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += product_[i];
+      }
+      if (++summed_ == kTilesPerSum) AddToTotals();
     }
   }
 
   // Writes the rows once all keys have been added; returns those whose denominator is too small for
   // float32.
-  std::vector<int64_t> Finish() const {
+  std::vector<int64_t> Finish() {
+    if (summed_ > 0) AddToTotals();
     // Products below float32's range are lost: at most this much in all, ten million times over.
     const double tiny = 1e7 * std::numeric_limits<float>::min() *
                         static_cast<double>(job_.length * job_.feature_dim);
     std::vector<int64_t> lost;
     for (int64_t r = 0; r < count_; ++r) {
       if (std::abs(denominators_[r]) < tiny) lost.push_back(rows_[r]);
-      const float inverse = static_cast<float>(1 / denominators_[r]);
+      const double inverse = 1 / denominators_[r];
+      const double* const total = &totals_[r * job_.value_dim];
       float* const out = job_.out + rows_[r] * job_.value_dim;
-      for (int64_t e = 0; e < job_.value_dim; ++e) out[e] = sums_[r * job_.value_dim + e] * inverse;
+      for (int64_t e = 0; e < job_.value_dim; ++e) out[e] = static_cast<float>(total[e] * inverse);
     }
     return lost;
   }
@@ -162,13 +176,22 @@ class BlockSolver {
   int64_t length() const { return job_.length; }
 
  private:
+  void AddToTotals() {
+    for (size_t i = 0; i < totals_.size(); ++i) totals_[i] += sums_[i];
+    std::fill(sums_.begin(), sums_.end(), 0.0F);
+    summed_ = 0;
+  }
+
   const Job& job_;
   const int64_t* const rows_;
   const int64_t count_;
   int64_t first_, last_;            // the rows lie between these
   std::optional<WeightTable> own_;  // where the rows do not share the job's
-  std::vector<float> queries_, scores_, sums_;
+  std::vector<float> queries_, scores_, product_;
+  std::vector<float> sums_;     // over the last summed_ tiles
+  std::vector<double> totals_;  // over all tiles before
   std::vector<double> denominators_;
+  int64_t summed_ = 0;  // tiles
 };
 
 // Solves the blocks; returns for each its rows whose denominator is too small for float32. Where

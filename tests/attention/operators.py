@@ -164,6 +164,11 @@ def trf_condition(attend64, q, k, w, normalize=True, scale=1.0):
     return torch.stack(conditions, -1)
 
 
+def projections(w):
+    """The projection of each head: w is [features, dim] for all or [heads, features, dim]."""
+    return [w] * HEADS if w.dim() == 2 else w.split(1)
+
+
 def stated_bounds(plans):
     """Algorithm -> the largest error bound that the plans, of one head and length each, state; "auto" -> that of their picks."""
     bounds = {}

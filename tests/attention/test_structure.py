@@ -9,7 +9,7 @@ import torch
 from longwave_torch import reference
 import operators
 from operators import (HEADS, KINDS, RelativeBias, attend, attend_prepared, doubles, error, inputs, keep_promise_or_refuse,
-                       make_hostile, plan, put, row_errors, run_alone, stated_bounds, trf_condition)
+                       make_hostile, plan, projections, put, row_errors, run_alone, stated_bounds, trf_condition)
 from tolerances import PROMISE, ROUNDING
 
 # Around the chunk of 64 tokens, the direct tiles of 128 and 256, and transform sizes.
@@ -103,8 +103,8 @@ def prepare_heads(table, n, causal):
 def certificates(table, n, causal, w, dtype=torch.float32, **kind):
     """Algorithm -> the largest error bound over the heads that the plan states, "auto" for its pick."""
     name = str(dtype).removeprefix("torch.")
-    return stated_bounds(plan(prepared, [n], operators.DIM, operators.FEATURES, operators.device, name, 0, projection=w, **kind)
-                         for prepared in prepare_heads(table, n, causal))
+    return stated_bounds(plan(prepared, [n], operators.DIM, operators.FEATURES, operators.device, name, 0, projection=part, **kind)
+                         for prepared, part in zip(prepare_heads(table, n, causal), projections(w)))
 
 
 def has_certificate(kind, n):
@@ -194,6 +194,19 @@ def test_low_rank_refuses_tables_of_full_rank(table, causal):
         q, k, v, w = inputs(1, n)
         with pytest.raises(ValueError, match='algorithm: "low_rank" finds no smooth far field for head 0'):
             attend_prepared(q, k, v, w, prepared, causal=causal, algorithm="low_rank")
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("n", [256, 4096, 16384])
+@pytest.mark.parametrize("feature_map, algorithm", [("prf", "direct"), ("trf", "auto")])
+def test_sums_of_equal_products_do_not_drift_with_the_length(feature_map, algorithm, n):
+    # Every rounding of a running sum of equal numbers has the same sign. All weights are equal, so the output is v.
+    q, _, v, w = (x.expand(1, n, *x.shape[2:]).contiguous() if x.dim() == 4 else x
+                  for x in inputs(1, 1, heads=1, dim=16, features=8, value_dim=32))
+    flat = RelativeBias(torch.zeros(1, 1), feature_map, False, 0, 1e-5)
+    bounds = stated_bounds([plan(flat, [n], 16, 8, "cpu", "float32", 0)])
+    out = attend_prepared(q, q, v, w, flat, algorithm=algorithm, feature_map=feature_map)
+    assert error(out, v.double(), v) <= bounds[algorithm]  # all of q . k's terms are positive, of trf's, too
 
 
 @pytest.mark.host
