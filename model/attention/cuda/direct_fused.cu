@@ -45,13 +45,13 @@ cudaError_t Launch(const DirectArgs& args, const FusedPlan& plan, cudaStream_t s
   const auto map = [&a](const TokenView& view, int columns, CUtensorMap* made) {
     return MapTokens(view, a.head_end, a.sequences.tokens, columns, fused::kTile, made);
   };
-  cudaError_t error = map(a.q, a.dim, &maps.q);
-  if (error == cudaSuccess) error = map(a.k, a.dim, &maps.k);
-  if (error == cudaSuccess) error = map(a.v, a.value_dim, &maps.v);
-  if (error != cudaSuccess) return error;
   const auto kernel = DirectFused<C>;
   const int bytes = C::Bytes(plan.longest);
-  error = AllowSharedMemory(kernel);
+  // Before the maps, which the driver makes: a new thread has a context from the runtime only.
+  cudaError_t error = AllowSharedMemory(kernel);
+  if (error == cudaSuccess) error = map(a.q, a.dim, &maps.q);
+  if (error == cudaSuccess) error = map(a.k, a.dim, &maps.k);
+  if (error == cudaSuccess) error = map(a.v, a.value_dim, &maps.v);
   if (error != cudaSuccess) return error;
   return LaunchEarly(kernel, plan.lanes * (a.head_end - a.head_begin), C::kThreads, bytes, stream,
                      args, maps, plan.longest, static_cast<int>(plan.layout.whole()));
