@@ -3,6 +3,7 @@
 
 #include "model/attention/cuda/direct_hopper.cuh"
 #include "model/attention/cuda/direct_tiles.cuh"
+#include "model/attention/cuda/hopper_tiles.cuh"
 #include "model/attention/cuda/token_maps.h"
 
 // phi of a tile of 64 tokens, by a warpgroup: W is a sum of two bfloat16, wgmma, exponentials.
@@ -21,22 +22,6 @@ constexpr float kLog2E = 1.44269504f;
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 using Fragments = uint32_t[kWidth / 16][4];
-
-__device__ inline float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// Begins to copy 64 tokens of a head to a tile. By one thread.
-__device__ inline void LoadTile(char* tile, const CUtensorMap* map, int head, int token,
-                                hopper::Barrier* barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-      "{%2, %3, %4}], [%5];" ::"r"(hopper::SharedAddress(tile)),
-      "l"(map), "r"(0), "r"(head), "r"(token), "r"(hopper::SharedAddress(&barrier->word))
-      : "memory");
-}
 
 // Zeros in the place of rows from `valid` on: they are the next sequence's. By a warpgroup.
 __device__ inline void ClearRows(char* tile, int valid) {
@@ -153,14 +138,6 @@ __device__ inline void Features(const AttentionArgs& a, const char* tile, bool k
   }
 }
 
-// The reverse of LoadTiles (sm_90).
-__device__ inline void StoreTiles(void* row, const uint32_t (&r)[4]) {
-  asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(SharedAddress(row)),
-      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-      : "memory");
-}
-
 // Where this thread's piece of a left operand begins in a tile: of columns [16 s, 16 s + 16).
 __device__ inline char* PieceOf(char* tile, int s) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -175,7 +152,9 @@ __device__ inline void Convert(const AttentionArgs& a, char* tile, bool keys, in
   Features(a, tile, keys, valid, projection, phi);
   GroupSync(static_cast<int>(threadIdx.x) / kGroupThreads);  // nobody reads the tile any more
 #pragma unroll
-  for (int s = 0; s < kWidth / 16; ++s) StoreTiles(PieceOf(tile, s), phi[s]);
+  for (int s = 0; s < kWidth / 16; ++s) {
+    StoreTiles(PieceOf(tile, s), phi[s][0], phi[s][1], phi[s][2], phi[s][3]);
+  }
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL

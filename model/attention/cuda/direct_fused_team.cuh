@@ -133,8 +133,8 @@ class Team {
   __device__ void LoadQueries(const SequenceTile& item, int pass) {
     if (GroupThread() != 0 || KeyGroup() != 0 || !item.valid) return;
     queries_loaded_.ArriveAndExpect(kTileBytes);
-    LoadTile(queries_[pass_number_ % C::kQueryTiles], &maps_.q, head_,
-             item.token_begin + FirstRow(item, pass), &queries_loaded_);
+    LoadTokens(queries_[pass_number_ % C::kQueryTiles], &maps_.q, head_,
+               item.token_begin + FirstRow(item, pass), &queries_loaded_);
   }
 
   // The next tile that this warpgroup owns, once everyone is done with the one before it.
@@ -146,8 +146,8 @@ class Team {
       const int s = load_ % C::kStages;
       if (load_ >= C::kStages) empty_[s].Wait((load_ / C::kStages + 1) % 2);
       loaded_[s].ArriveAndExpect(2 * kTileBytes);
-      LoadTile(stages_[s].keys, &maps_.k, head_, token, &loaded_[s]);
-      LoadTile(stages_[s].values, &maps_.v, head_, token, &loaded_[s]);
+      LoadTokens(stages_[s].keys, &maps_.k, head_, token, &loaded_[s]);
+      LoadTokens(stages_[s].values, &maps_.v, head_, token, &loaded_[s]);
     }
     __syncwarp();
     load_ += C::kGroups;

@@ -5,6 +5,7 @@
 
 #include "model/attention/cuda/direct_hopper.cuh"
 #include "model/attention/cuda/early_launch.cuh"
+#include "model/attention/cuda/hopper_tiles.cuh"
 #include "model/attention/cuda/per_device.h"
 #include "model/attention/cuda/structured/tiles.cuh"
 #include "model/attention/cuda/token_maps.h"
@@ -157,24 +158,6 @@ __device__ inline void SyncGroup(int group) {
   asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-// Writes four 8x8 tiles of 16-bit elements; lane l gives the address of row l % 8 of tile l / 8.
-__device__ inline void StoreTiles(void* row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(
-                   hopper::SharedAddress(row)),
-               "r"(a), "r"(b), "r"(c), "r"(d)
-               : "memory");
-}
-
-// Copies the rows of a head from `token` on to a tile.
-__device__ inline void LoadTokens(bf16* tile, const CUtensorMap* map, int head, int token,
-                                  hopper::Barrier* barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "
-      "[%1, {%2, %3, %4}], [%5];" ::"r"(hopper::SharedAddress(tile)),
-      "l"(map), "r"(0), "r"(head), "r"(token), "r"(hopper::SharedAddress(&barrier->word))
-      : "memory");
-}
-
 // Begins to copy contiguous bytes from shared to device memory, as one group of the thread.
 __device__ inline void StoreBulk(void* to, const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
@@ -188,12 +171,6 @@ __device__ inline void WaitForReads() {
 }
 // Until they are done.
 __device__ inline void WaitForStores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
-
-__device__ inline float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // y = factor x for a token with this |x|^2, as TokenFactor to a few units in the last place.
 __device__ inline float FastTokenFactor(const AttentionArgs& args, float square) {
