@@ -1,11 +1,13 @@
 #include "model/device/device.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -300,6 +302,61 @@ TEST_P(GpuTest, KeepsToItsMemoryLimit) {
   EXPECT_TRUE(allocate(128 * kMegabyte).ok());  // life goes on
   ASSERT_TRUE(device_->SetMemoryLimit(memory->total).ok());
   EXPECT_TRUE(allocate(1024 * kMegabyte).ok());
+}
+
+TEST_P(GpuTest, EveryStreamHasOneOwner) {
+  const at::Device gpu = TorchDevice(device_->info());
+  const c10::impl::VirtualGuardImpl current(gpu.type());
+  for (const StreamPriority priority :
+       {StreamPriority::kLow, StreamPriority::kNormal, StreamPriority::kHigh}) {
+    constexpr int kStreams = 80;  // more than LibTorch has of a priority
+    std::set<c10::StreamId> first;
+    for (int round = 0; round < 2; ++round) {
+      std::vector<std::unique_ptr<Stream>> streams;
+      std::set<c10::StreamId> ids;
+      for (int i = 0; i < kStreams; ++i) {
+        absl::StatusOr<std::unique_ptr<Stream>> stream = device_->CreateStream(priority);
+        ASSERT_TRUE(stream.ok()) << stream.status();
+        ASSERT_TRUE((*stream)
+                        ->Run([&] {
+                          EXPECT_TRUE(ids.insert(current.getStream(gpu).id()).second) << i;
+                          EXPECT_EQ(Empty(100).fill_(i).sum().item<float>(), 100 * i);
+                          return absl::OkStatus();
+                        })
+                        .ok());
+        streams.push_back(*std::move(stream));
+      }
+      if (round == 0) first = ids;
+      EXPECT_EQ(ids, first);  // those that were given back, not ever more
+    }
+  }
+}
+
+TEST_P(GpuTest, AStreamThatIsGoneMayHaveUsedMemoryThatIsNot) {
+  constexpr int64_t kCount = 1 << 18;
+  auto pinned = device_->AllocatePinned(kCount * sizeof(float));
+  ASSERT_TRUE(pinned.ok()) << pinned.status();
+  at::Tensor x;
+  {
+    const auto other = device_->CreateStream(StreamPriority::kHigh);
+    ASSERT_TRUE(other.ok()) << other.status();
+    ASSERT_TRUE((*other)
+                    ->Run([&] {
+                      x = Empty(kCount).fill_(3);
+                      at::from_blob((*pinned)->data(), {kCount}, at::kFloat)
+                          .copy_(x, /*non_blocking=*/true);
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    ASSERT_TRUE((*other)->Synchronize().ok());
+  }
+  EXPECT_EQ(static_cast<const float*>((*pinned)->data())[kCount - 1], 3);
+  EXPECT_EQ(x.min().item<float>(), 3);
+  pinned->reset();  // records an event in the stream that copied
+  x.reset();
+  const auto again = device_->AllocatePinned(kCount * sizeof(float));
+  EXPECT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(device_->Synchronize().ok());
 }
 
 TEST_P(GpuTest, AFailedCaptureLeavesTheStreamUsable) {

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/device/cuda/stream_pool.h"
 #include "model/device/cuda_library.h"
 #include "model/device/device.h"
 #include "model/device/torch_guard.h"
@@ -120,7 +121,10 @@ class CudaGraph final : public Graph {
 
 class CudaStream final : public Stream {
  public:
-  explicit CudaStream(const c10::cuda::CUDAStream& stream) : stream_(stream) {}
+  // May throw c10::Error. The pool must outlive the stream.
+  CudaStream(StreamPool* pool, StreamPriority priority)
+      : pool_(pool), priority_(priority), stream_(pool->Take(priority)) {}
+  ~CudaStream() override { pool_->Return(stream_, priority_); }
 
   absl::Status Run(absl::FunctionRef<absl::Status()> launch) override {
     return GuardTorch([&] {
@@ -159,6 +163,8 @@ class CudaStream final : public Stream {
   }
 
  private:
+  StreamPool* const pool_;
+  const StreamPriority priority_;
   const c10::cuda::CUDAStream stream_;
   std::weak_ptr<GraphPool> graph_pool_;  // of the graphs that are left
 };
@@ -177,7 +183,8 @@ class CudaPinnedBuffer final : public PinnedBuffer {
 
 class CudaDevice final : public Device {
  public:
-  explicit CudaDevice(int index) : index_(static_cast<c10::DeviceIndex>(index)) {
+  explicit CudaDevice(int index)
+      : index_(static_cast<c10::DeviceIndex>(index)), streams_(index_) {
     const c10::cuda::CUDAGuard guard(index_);
     const cudaDeviceProp& properties = *at::cuda::getDeviceProperties(index_);
     info_.name = absl::StrCat("cuda:", index);
@@ -201,10 +208,7 @@ class CudaDevice final : public Device {
   absl::StatusOr<std::unique_ptr<Stream>> CreateStream(StreamPriority priority) override {
     std::unique_ptr<Stream> stream;
     const absl::Status status = GuardTorch([&] {
-      const int value = priority == StreamPriority::kHigh     ? -2
-                        : priority == StreamPriority::kNormal ? -1
-                                                              : 0;
-      stream = std::make_unique<CudaStream>(c10::cuda::getStreamFromPool(value, index_));
+      stream = std::make_unique<CudaStream>(&streams_, priority);
       return absl::OkStatus();
     });
     if (!status.ok()) return status;
@@ -275,6 +279,7 @@ class CudaDevice final : public Device {
 
  private:
   const c10::DeviceIndex index_;
+  StreamPool streams_;
   DeviceInfo info_;
   int64_t total_ = 0;
   std::atomic<int64_t> limit_{0};
