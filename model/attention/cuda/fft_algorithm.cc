@@ -80,14 +80,14 @@ struct RepairList {
   at::Tensor count, rows;
 };
 
-// One sequence and some heads.
+// One sequence, of up to `length` tokens, and some heads.
 class Solver {
  public:
-  Solver(const Part& part, int sequence, const RepairList& list, const FftSpectra& spectra,
-         cudaStream_t stream)
+  Solver(const Part& part, int sequence, int64_t length, const RepairList& list,
+         const FftSpectra& spectra, cudaStream_t stream)
       : part_(part),
         problem_(*part.problem),
-        length_(problem_.sequences[sequence].length),
+        length_(length),
         grid_(problem_.bias->Table().grid_width > 0),
         spectra_(spectra),
         options_(problem_.q.options()),
@@ -350,6 +350,9 @@ class FftAlgorithm final : public Algorithm {
       if (Takes(part, sequence)) longest = std::max(longest, sequence.length);
     }
     if (longest == 0) return;
+    // A graph may be replayed with other lengths, and an empty sequence no longer be one: each is
+    // computed as if it had the tokens of the longest.
+    const bool any_length = problem.cu_seqlens.defined() && Capturing();
     const int64_t head_bytes =
         TransformSize(longest) * 2 * TokenFloats(problem.feature_dim(), problem.v.size(2));
     const int64_t step = std::max<int64_t>(1, kHeadBytes / head_bytes);
@@ -359,8 +362,9 @@ class FftAlgorithm final : public Algorithm {
       some.head_end = std::min(part.head_end, some.head_begin + step);
       const RepairList list(problem, some.head_end - some.head_begin);
       for (size_t s = 0; s < problem.sequences.size(); ++s) {
-        if (!Takes(part, problem.sequences[s])) continue;
-        Solver(some, static_cast<int>(s), list, *spectra, stream).Run(on_doubt);
+        if (!any_length && !Takes(part, problem.sequences[s])) continue;
+        const int64_t length = any_length ? longest : problem.sequences[s].length;
+        Solver(some, static_cast<int>(s), length, list, *spectra, stream).Run(on_doubt);
       }
       const RowList rows{Data<int32_t>(list.count), Data<int64_t>(list.rows)};
       C10_CUDA_CHECK(

@@ -183,8 +183,7 @@ class CudaPinnedBuffer final : public PinnedBuffer {
 
 class CudaDevice final : public Device {
  public:
-  explicit CudaDevice(int index)
-      : index_(static_cast<c10::DeviceIndex>(index)), streams_(index_) {
+  explicit CudaDevice(int index) : index_(static_cast<c10::DeviceIndex>(index)), streams_(index_) {
     const c10::cuda::CUDAGuard guard(index_);
     const cudaDeviceProp& properties = *at::cuda::getDeviceProperties(index_);
     info_.name = absl::StrCat("cuda:", index);
