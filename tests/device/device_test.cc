@@ -393,6 +393,48 @@ TEST_P(GpuTest, AFailedCaptureLeavesTheStreamUsable) {
   EXPECT_EQ(x.max().item<float>(), 2);
 }
 
+TEST_P(GpuTest, ACaptureThatCannotEndLeavesNothingBehind) {
+  constexpr int64_t kLarge = int64_t{1} << 24;
+  at::Tensor x;
+  const auto use = [&] {
+    return stream_->Run([&] {
+      x = Empty(kLarge).fill_(1);
+      return absl::OkStatus();
+    });
+  };
+  ASSERT_TRUE(use().ok());
+  ASSERT_TRUE(stream_->Synchronize().ok());
+  ASSERT_TRUE(device_->ReleaseCachedMemory().ok());
+  const auto before = device_->Memory();
+  ASSERT_TRUE(before.ok()) << before.status();
+  for (int i = 0; i < 2; ++i) {
+    bool refused = false;
+    const auto graph = stream_->Capture([&] {
+      const at::Tensor more = Empty(kLarge).fill_(1);
+      try {
+        more.sum().item<float>();  // ends the capture; nobody is told
+      } catch (const std::exception&) {
+        refused = true;
+      }
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(refused);
+    EXPECT_EQ(graph.status().code(), absl::StatusCode::kInternal) << graph.status();
+    ASSERT_TRUE(device_->ReleaseCachedMemory().ok());
+    EXPECT_EQ(device_->Memory()->reserved, before->reserved);
+    EXPECT_EQ(device_->Memory()->used, before->used);
+    ASSERT_TRUE(use().ok());
+  }
+  const auto graph = stream_->Capture([&] {
+    x.add_(at::full_like(x, 1));
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  ASSERT_TRUE((*graph)->Replay().ok());
+  ASSERT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(x.max().item<float>(), 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, GpuTest, ::testing::Values("cuda:0"),
                          [](const auto& info) { return std::string(info.param).substr(0, 4); });
 

@@ -74,20 +74,17 @@ class CudaGraph final : public Graph {
             const std::function<absl::Status()>& launch)
       : stream_(stream), pool_(std::move(pool)) {
     const c10::cuda::CUDAStreamGuard guard(stream_);
-    // Other threads may allocate, copy and wait meanwhile: only this one is watched.
-    graph_.capture_begin(pool_->id, cudaStreamCaptureModeThreadLocal);
-    absl::Status status;
     try {
-      status = launch();
+      // Other threads may allocate, copy and wait meanwhile: only this one is watched.
+      graph_.capture_begin(pool_->id, cudaStreamCaptureModeThreadLocal);
+      if (const absl::Status status = launch(); !status.ok()) {
+        C10_THROW_ERROR(Error, std::string(status.message()));
+      }
+      graph_.capture_end();
     } catch (...) {
       EndFailedCapture();
       throw;
     }
-    if (!status.ok()) {
-      EndFailedCapture();
-      C10_THROW_ERROR(Error, std::string(status.message()));
-    }
-    graph_.capture_end();
   }
 
   absl::Status Replay() override {
@@ -99,17 +96,28 @@ class CudaGraph final : public Graph {
   }
 
  private:
-  // The stream and the allocators must leave the capture whatever went wrong in it.
+  // The stream and the allocators must leave the capture whatever went wrong in it, its end
+  // included: else they would ask a graph that is gone whose memory the next tensor is to have.
   void EndFailedCapture() {
-    try {
-      graph_.capture_end();
-      return;
-    } catch (const c10::Error&) {
-      (void)cudaGetLastError();
+    cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+    C10_CUDA_CHECK_WARN(cudaStreamIsCapturing(stream_, &capturing));
+    if (capturing != cudaStreamCaptureStatusNone) {
+      try {
+        graph_.capture_end();
+        return;  // its pools are released with the graph
+      } catch (const c10::Error&) {
+      }
     }
-    try {  // what an end that failed has left out
+    (void)cudaGetLastError();
+    // An end that failed early has left these out, and then the graph will not release its pools.
+    try {
       allocator::endAllocateToPool(stream_.device_index(), pool_->id);
+      allocator::releasePool(stream_.device_index(), pool_->id);
+    } catch (const c10::Error&) {
+    }
+    try {
       at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool_->id);
+      at::getHostAllocator(at::kCUDA)->release_pool(pool_->id);
     } catch (const c10::Error&) {
     }
   }
