@@ -27,6 +27,8 @@ import time
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests/attention"))
+from tables import alibi_slopes, clip, decay, power, spread  # noqa: E402: the tests' formulas
 
 
 APPEND = "replace what was measured again in --out, keep its other rows"
@@ -35,14 +37,11 @@ TABLES = ("clipped", "alibi", "inverse", "logarithmic", "noise")
 
 def tables(heads: int, length: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Bias tables [heads, 2 * length - 1] by name, in the operator's layout (ascending in t = j - i)."""
-    t = torch.arange(-(length - 1), length)
-    clipped = torch.randn(heads, 257, generator=generator)
-    slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)  # ALiBi's
     return {
-        "clipped": clipped[:, t.clamp(-128, 128) + 128],
-        "alibi": -slopes[:, None] * t.abs(),
-        "inverse": -torch.log1p(t.abs().float()).expand(heads, -1).contiguous(),
-        "logarithmic": -torch.linspace(0.3, 2, heads)[:, None] * torch.log1p(t.abs().float()),
+        "clipped": spread(torch.randn(heads, 257, generator=generator), clip(length, 128)),
+        "alibi": decay(length, alibi_slopes(heads)).float(),
+        "inverse": power(length, torch.ones(heads)).float(),
+        "logarithmic": power(length, torch.linspace(0.3, 2, heads)).float(),
         "noise": 3.0 * torch.randn(heads, 2 * length - 1, generator=generator),
     }
 

@@ -20,20 +20,15 @@ import time
 import torch
 
 import attention_cpu
+from tables import spread, t5_bucket, window
 
 
-def t5_buckets(heads: int, length: int, generator: torch.Generator) -> torch.Tensor:
-    """T5's bidirectional buckets: 32, logarithmic up to |t| = 128."""
-    t = torch.arange(-(length - 1), length)
-    far = 8 + (torch.log(t.abs().clamp(min=1) / 8) / math.log(16) * 8).floor().clamp(max=7)
-    bucket = torch.where(t.abs() < 8, t.abs().float(), far) + 16 * (t > 0)
-    return torch.randn(heads, 32, generator=generator)[:, bucket.long()]
-
-
-def window(heads: int, length: int, reach: int = 200) -> torch.Tensor:
-    """Each token sees `reach` neighbours on either side."""
-    t = torch.arange(-(length - 1), length)
-    return torch.zeros(heads, len(t)).masked_fill(t.abs() > reach, -math.inf)
+def tables(heads: int, length: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Those of attention_cpu, T5's buckets, and a window of 200 neighbours on either side."""
+    return attention_cpu.tables(heads, length, generator) | {
+        "t5": spread(torch.randn(heads, 32, generator=generator), t5_bucket(length)),
+        "window": window(length, 200, heads).float(),
+    }
 
 
 def on_cpu(run) -> float:
@@ -145,9 +140,9 @@ def main() -> int:
     rows = []
     with torch.inference_mode():
         for batch, n in args.n:
-            tables = attention_cpu.tables(args.heads, n, generator) | {"t5": t5_buckets(args.heads, n, generator), "window": window(args.heads, n)}
+            biases = tables(args.heads, n, generator)
             for table in args.tables:
-                rows.append(measure(batch, n, table, tables[table], args, generator))
+                rows.append(measure(batch, n, table, biases[table], args, generator))
                 print(json.dumps(rows[-1]), file=sys.stderr)
     machine = {"gpu": torch.cuda.get_device_name()} if args.device == "cuda" else {
         "processor": attention_cpu.cpu_name(), "threads": args.threads}  # fmt: skip

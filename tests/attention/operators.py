@@ -4,6 +4,7 @@ Inputs and results are CPU tensors; `attend` and `attend_2d` compute on the devi
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from longwave_torch.reference import features, prepare
+from tables import HEADS
 from tolerances import PROMISE
 
 _BUILD = Path(os.environ["LONGWAVE_BUILD_DIR"])
@@ -49,7 +51,7 @@ plan_2d = torch.ops.longwave.plan_attention_2d
 RelativeBias = torch.classes.longwave.RelativeBias
 RelativeBias2d = torch.classes.longwave.RelativeBias2d
 
-HEADS, DIM, VALUE_DIM, FEATURES = 2, 8, 5, 6
+DIM, VALUE_DIM, FEATURES = 8, 5, 6
 KINDS = {
     "normalised": {},
     "scaled": {"scale": 2.4},
@@ -70,23 +72,6 @@ def inputs(*leading, seed=0, features=FEATURES, heads=HEADS, dim=DIM, value_dim=
     return q, k, v, normal(features, dim) if shared else normal(heads, features, dim)
 
 
-def distances(length):
-    return torch.arange(-(length - 1), length, dtype=torch.float32).expand(HEADS, -1)
-
-
-def noise(length, sigma, seed=0):
-    return sigma * torch.randn(HEADS, 2 * length - 1, generator=torch.Generator().manual_seed(seed))
-
-
-def put(bias, values):
-    """The table [heads, ...] with b = value at a distance for each (*distance, value), where it reaches."""
-    centers = [size // 2 for size in bias.shape[1:]]
-    for *distance, value in values:
-        if all(abs(t) <= center for t, center in zip(distance, centers)):
-            bias[(slice(None), *(center + t for t, center in zip(distance, centers)))] = value
-    return bias
-
-
 def make_hostile(trick, q, k, w, normalize):
     """Changes q and k in place for the worst: see the branches."""
     if trick == "outlier":  # one key whose features are as large as they can be, small ones after it
@@ -105,40 +90,33 @@ def make_hostile(trick, q, k, w, normalize):
         raise AssertionError(trick)
 
 
-def alibi(length):
-    return -distances(length).abs() * torch.tensor([[0.25], [0.01]])
-
-
-def one_sided(length, value):
-    """value for keys to the right of the query, noise elsewhere."""
-    return torch.where(distances(length) > 0, torch.tensor(value), noise(length, 0.5))
-
-
-def peak(length, height):
-    return torch.where(distances(length) == 0, torch.tensor(height), torch.tensor(0.0)).contiguous()
-
-
 def error(out, expected, v):
     """The largest |out - expected| / max|v| over sequence, head and channel: tensors [batch, n, heads, channels]."""
-    if out.numel() == 0:
-        return 0.0
-    scale = v.double().abs().amax(1)
-    return ((out.double() - expected).abs().amax(1) / scale).nan_to_num(nan=float("inf")).max().item()
+    return largest(row_errors(out, expected, v)) if out.numel() else 0.0
 
 
-def keep_promise_or_refuse(call, algorithms, expected, v):
-    """The algorithms for which call(algorithm) is as good as promised; all others refuse, but for those that never may."""
-    answered = set()
+def keep_promise_or_refuse(call, algorithms, expected, v, condition=1, why=""):
+    """Algorithm -> the largest error of call(algorithm), for those that keep the promise; all others refuse, but for those that never may.
+
+    condition: how many times the promise a row may err, [batch, n, heads]; the errors are in units of it. why: a part of what refusals say.
+    """
+    answered = {}
     for algorithm in algorithms:
         try:
             out = call(algorithm)
         except ValueError as refusal:
             assert algorithm not in ("auto", "direct"), refusal
-            assert f'"{algorithm}"' in str(refusal)
+            assert f'"{algorithm}"' in str(refusal) and why in str(refusal)
             continue
-        assert error(out, expected, v) <= PROMISE[out.dtype], algorithm
-        answered.add(algorithm)
+        assert out.shape == v.shape and out.dtype == v.dtype
+        answered[algorithm] = largest(row_errors(out, expected, v) / condition)
+        assert answered[algorithm] <= PROMISE[out.dtype], algorithm
     return answered
+
+
+def largest(errors):
+    """NaN counts as the largest."""
+    return errors.nan_to_num(nan=math.inf).max().item() if errors.numel() else 0.0
 
 
 def row_errors(out, expected, v):

@@ -5,7 +5,8 @@ import json
 
 import pytest
 import torch
-from operators import RelativeBias, RelativeBias2d, attend, attend_2d, inputs, noise, plan
+from operators import RelativeBias, RelativeBias2d, attend, attend_2d, inputs, plan
+from tables import noise
 
 pytestmark = pytest.mark.host
 

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from longwave_torch import reference
-from operators import attend, distances, doubles, error, inputs, noise, peak, put
+from operators import attend, doubles, error, inputs
+from tables import HEADS, decay, distances, noise, put
 from tolerances import PROMISE, ROUNDING
 
 
 def split_at(length, edge, near, far):
     """near(t) for t > edge, far(t) for the others, whatever side edge lies on."""
-    return torch.where(distances(length) > edge, near, far).contiguous()
+    return torch.where(distances(length) > edge, near, far).expand(HEADS, -1).contiguous()
 
 
 N = 1100
@@ -19,11 +20,11 @@ TABLES = {
     "one-sided, flat": split_at(N, 0, torch.tensor(-20.0), torch.tensor(0.0)),
     "forbidden beyond a window": torch.where(distances(N).abs() > 500, -torch.inf, noise(N, 1)).contiguous(),
     # Single weights that dwarf all others: in the near band, at its edge, far away, more than there are diagonals.
-    "peak": peak(N, 12.0),
+    "peak": put(noise(N, 0), [(0, 12.0)]),
     "peaks at the edge of the near band": put(noise(N, 1), [(t, 12.0) for t in (-129, -128, -127, 127, 128, 129, 192)]),
     "spikes": put(noise(N, 0.5), [(-1099, 15.0), (-700, 9.0), (450, 20.0), (1099, 11.0)]),
     "many spikes": put(noise(N, 0.5), [(t, 8.0 + t % 5) for t in range(-1090, 1090, 47)]),
-    "decays to below float32": -distances(N).abs() * torch.tensor([[0.63], [0.75]]),
+    "decays to below float32": decay(N, [0.63, 0.75]).float().contiguous(),
     "noise 3": noise(N, 3),
     "noise 5": noise(N, 5),
 }
