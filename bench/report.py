@@ -130,8 +130,11 @@ def encoder_table(data: dict) -> str:
         "longwave": "Longwave",
         "longwave_graph": "as a graph",
         "softmax_cudnn": "softmax, cuDNN",
+        "softmax_cudnn_graph": "as a graph",
         "softmax_flash": "softmax, flash",
+        "softmax_flash_graph": "as a graph",
         "products_only": "products alone",
+        "products_only_graph": "as a graph",
     }
     lines = ["| batch | " + " | ".join(names.values()) + " | softmax / Longwave | beside the weights |"]
     lines.append("|---|" + "---|" * (len(names) + 2))
@@ -140,7 +143,6 @@ def encoder_table(data: dict) -> str:
         cells = [milliseconds(time[name]) if time[name] else "-" for name in names]
         ours = min(value for name, value in time.items() if value and name.startswith("longwave"))
         peers = [value for name, value in time.items() if value and name.startswith("softmax")]
-        peers += [row[f"{name}_graph"]["median_ms"] for name in names if "median_ms" in row.get(f"{name}_graph", {}) and "softmax" in name]
         ratio = times(min(peers) / ours) if peers else "-"
         lines.append(
             f"| {row['sequences']} x {row['length']:,} | {' | '.join(cells)} | {ratio} | {row['longwave']['peak_bytes'] / 1e9:.2f} GB |"

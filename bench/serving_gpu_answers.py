@@ -13,6 +13,7 @@ import sys
 import tempfile
 import urllib.request
 
+from encoder_gpu import commit
 from serving import ROOT, Bench
 from serving_gpu import gpu_name
 
@@ -41,13 +42,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu-release")
     parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--commit", help="of the server, where the sources are not a repository")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file for the results; default: print them")
     args = parser.parse_args()
     files = sorted(str(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file() and 0 < path.stat().st_size <= MAX_BYTES)
     files = files[:: -(-len(files) // MAX_FILES)]
     bench = Bench(args.build, ROOT / "model/pretrained/file-type/1", 1)
     command = [bench.server, f"--model_repository={ROOT / 'model/pretrained'}", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0"]
-    answers, report = {}, {"benchmark": "serving_gpu_answers", "gpu": gpu_name(), "inputs": len(files) + 1, "dtypes": {}}
+    answers = {}
+    report = {"benchmark": "serving_gpu_answers", "commit": args.commit or commit(), "gpu": gpu_name(), "inputs": len(files) + 1, "dtypes": {}}
     with tempfile.NamedTemporaryFile() as long_input:
         long_input.write(LONG_INPUT)
         long_input.flush()
