@@ -142,6 +142,21 @@ def trf_condition(attend64, q, k, w, normalize=True, scale=1.0):
     return torch.stack(conditions, -1)
 
 
+def exact_rows(q, k, v, w, bias, rows, causal=False):
+    """Some rows of normalised prf attention straight from the formula, in float64: [rows, heads, value_dim] of q, k, v [n, heads, ...].
+
+    w: [features, dim] for all heads. bias: [heads, 2L - 1] of any L.
+    """
+    n, edge = len(q), bias.shape[1] // 2
+    distance = torch.arange(n) - torch.as_tensor(rows)[:, None]
+    weights = torch.exp(bias.double()[:, distance.clamp(-edge, edge) + edge])
+    if causal:
+        weights = weights.masked_fill(distance > 0, 0)
+    phi = lambda x: torch.exp(prepare(x.double().transpose(0, 1), True, 1.0) @ w.double().T)  # beside a constant factor
+    weights = weights * torch.cat([phi(q[rows]) @ phi(part).mT for part in k.split(1 << 16)], -1)
+    return (weights @ v.double().transpose(0, 1) / weights.sum(-1, keepdim=True)).transpose(0, 1)
+
+
 def projections(w):
     """The projection of each head: w is [features, dim] for all or [heads, features, dim]."""
     return [w] * HEADS if w.dim() == 2 else w.split(1)
