@@ -37,15 +37,17 @@ LoadMeter::Line LoadMeter::Fit() const {
 
 absl::Duration LoadMeter::BatchTime(double cost) const {
   const Line line = Fit();
-  return absl::Milliseconds(doubt_ * (line.overhead_ms + line.slope * cost));
+  return absl::Milliseconds(line.overhead_ms + line.slope * cost);
 }
+
+absl::Duration LoadMeter::LeastTime(double cost) const { return doubt_ * BatchTime(cost); }
 
 absl::Duration LoadMeter::WorkTime(double cost, absl::Duration batch_time) const {
   const Line line = Fit();
   const double most = absl::ToDoubleMilliseconds(batch_time);
   const double computing = line.slope * cost;
   const double batches = std::max(1.0, std::ceil(computing / most));
-  return absl::Milliseconds(doubt_ * (line.overhead_ms * batches + computing));
+  return absl::Milliseconds(line.overhead_ms * batches + computing);
 }
 
 double LoadMeter::TokensPerSecond() const { return y_ > 0 ? tokens_ / y_ * 1000 : 0; }

@@ -15,8 +15,8 @@ class LoadMeter {
   // cost: the sum of what Executor::PredictMilliseconds said of the items.
   void OnBatch(double cost, int64_t tokens, absl::Duration compute);
 
-  // Something was refused for a predicted time while nothing was computed or waited. If the
-  // prediction is wrong, no batch will correct it, so it is trusted a little less until one does.
+  // Something was refused for its LeastTime() while nothing was computed or waited. If the
+  // prediction is wrong, no batch will correct it, so LeastTime() gets shorter until one does.
   void OnRefusal() { doubt_ *= 0.9; }
 
   // Whether there has been a batch yet. The rest holds only then.
@@ -24,6 +24,9 @@ class LoadMeter {
 
   // Of one batch. Costs beyond the batches that were seen are extrapolated.
   absl::Duration BatchTime(double cost) const;
+
+  // BatchTime(), or less after OnRefusal(): what a deadline must leave not to be hopeless.
+  absl::Duration LeastTime(double cost) const;
 
   // Of work that is done in several batches of at most `batch_time` each.
   absl::Duration WorkTime(double cost, absl::Duration batch_time) const;

@@ -36,17 +36,17 @@ class MemoryBudget {
   // Takes `bytes`, at most total(); the claimant's waiting claim, if it has one, is served. False
   // if there are not so many: then the claimant waits with this claim, in its old place, until it
   // reserves or withdraws.
-  bool Reserve(const void* claimant, int64_t bytes, Lane lane = Lane::kShort);
+  bool Reserve(const void* claimant, int64_t bytes, Lane lane);
 
   // Takes more for a batch that the claimant has just reserved for, without counting as one that
   // overtakes. False if there is too little; no claim is made.
-  bool Extend(const void* claimant, int64_t bytes, Lane lane = Lane::kShort);
+  bool Extend(const void* claimant, int64_t bytes, Lane lane);
 
   // Gives up a claim; true if there was one. Somebody else may find more available afterwards.
   bool Withdraw(const void* claimant);
 
   // Gives bytes of a lane back; true if somebody waits with a claim, who may find more available now.
-  bool Release(int64_t bytes, Lane lane = Lane::kShort);
+  bool Release(int64_t bytes, Lane lane);
 
   // Told by others when there may be more available, after Release() or Withdraw().
   Listeners& listeners() { return listeners_; }

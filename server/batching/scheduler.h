@@ -88,7 +88,8 @@ class Scheduler {
   std::optional<Batch> Start(int worker, Lanes lanes, BatchId within, absl::Time now,
                              std::vector<Ending>& endings);
 
-  // The batch is over: one status per item, in order, or else `failure` as a whole.
+  // The batch is over: as many statuses as it has items, in their order, or else `failure` as a
+  // whole. Nothing happens where the batch is not running: it ended before, or never began.
   void Finish(BatchId id, const std::vector<absl::Status>& statuses, const absl::Status& failure,
               absl::Time now, std::vector<Ending>& endings);
 

@@ -154,7 +154,7 @@ absl::Status Scheduler::CheckDeadline(const WorkGroup& group, absl::Time now) {
     most = std::max(most, cost);
   }
   const absl::Duration left = group.deadline - now;
-  const absl::Duration least = meter_.BatchTime(most);
+  const absl::Duration least = meter_.LeastTime(most);
   if (least > left) {
     if (idle()) meter_.OnRefusal();
     return absl::DeadlineExceededError(

@@ -73,7 +73,7 @@ bool Scheduler::FormNew(Running& batch, absl::Time now, std::vector<Ending>& end
   while (FairQueue::Entry* entry = queue.Front()) {
     Item& item = *static_cast<Item*>(entry->owner);
     if (options_.deadline_margin > 0 && meter_.known() &&
-        item.group->deadline < now + meter_.BatchTime(item.cost)) {
+        item.group->deadline < now + meter_.LeastTime(item.cost)) {
       ++hopeless;
       EndWaiting(item, absl::DeadlineExceededError("the deadline could no longer be met"),
                  Drop::kExpired, now, endings);
@@ -161,6 +161,7 @@ void Scheduler::WithdrawClaims(Lane lane) {
 void Scheduler::Finish(BatchId id, const std::vector<absl::Status>& statuses,
                        const absl::Status& failure, absl::Time now, std::vector<Ending>& endings) {
   const auto found = running_.find(id);
+  if (found == running_.end()) return;
   const Running batch = std::move(found->second);
   running_.erase(found);
   const auto w = static_cast<size_t>(batch.worker);

@@ -142,6 +142,23 @@ TEST_F(SchedulerAdmissionTest, AWrongPredictionDoesNotRefuseForEver) {
   Finish();
 }
 
+TEST_F(SchedulerAdmissionTest, DoubtMakesNoBatchLarger) {
+  BatchingOptions options = Open();
+  options.deadline_margin = 1;
+  options.max_batch_time = absl::Milliseconds(50);
+  Make(options);
+  Teach();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(TryAdmit(Group({{"hopeless", 100}}, absl::Milliseconds(10))).status().code(),
+              Code::kDeadlineExceeded);
+  }
+  Admit({{"a", 40}, {"b", 40}});  // 80 ms, of which doubt once made 47
+  EXPECT_THAT(Start(), ElementsAre("a"));
+  Finish();
+  Start();
+  Finish();
+}
+
 TEST_F(SchedulerAdmissionTest, HopelessRequestsCastNoDoubtWhileABatchMayCorrectThePrediction) {
   BatchingOptions options = Open();
   options.deadline_margin = 1;

@@ -314,5 +314,21 @@ TEST_F(SchedulerBatchesTest, WorkersTakeFromOneQueue) {
   EXPECT_TRUE(scheduler_->idle());
 }
 
+TEST_F(SchedulerBatchesTest, ABatchEndsOnce) {
+  Make(Open(), /*memory=*/100);
+  Admit({{"a", 60}});
+  Start();
+  const Batch first = batch_;
+  Finish();
+  Admit({{"b", 60}});
+  ASSERT_THAT(Start(), ElementsAre("b"));
+  Finish(first);
+  EXPECT_EQ(CodeOf("a"), Code::kOk);
+  EXPECT_EQ(CodeOf("b"), std::nullopt);
+  EXPECT_EQ(budget_->reserved(), 60);  // what "b" holds
+  Finish();
+  EXPECT_EQ(budget_->reserved(), 0);
+}
+
 }  // namespace
 }  // namespace longwave

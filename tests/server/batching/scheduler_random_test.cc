@@ -160,7 +160,7 @@ class Game {
     EXPECT_EQ(observer_.tokens, 0);
     EXPECT_EQ(observer_.items, 0);
     EXPECT_EQ(budget_.reserved(), 0);
-    EXPECT_TRUE(budget_.Reserve(this, budget_.total()));  // no claim is left behind
+    EXPECT_TRUE(budget_.Reserve(this, budget_.total(), Lane::kShort));  // no claim is left behind
   }
 
  private:
