@@ -6,6 +6,7 @@
   bench/report.py attention_grid   rewrites its part of docs/benchmarks.md
   bench/report.py attention_gpu    rewrites its part of docs/benchmarks.md and docs/images/attention_gpu.svg
   bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
+  bench/report.py gpu_targets      rewrites its part of docs/benchmarks.md, from what attention, encoder and server have on a GPU
   bench/report.py planner_grid     rewrites its part of docs/benchmarks.md; planner_grid_gpu likewise
   bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
   bench/report.py serving_soak     rewrites its part of docs/benchmarks.md
@@ -19,6 +20,7 @@ import json
 import pathlib
 import sys
 
+import report_targets
 from report_serving import checkpoint_gaps_table, load_curve, serving_gpu_table, serving_table, soak_text
 from report_text import milliseconds, pyplot, times
 
@@ -258,10 +260,14 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak", "checkpoint_gaps"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "gpu_targets", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak", "checkpoint_gaps"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
+    if name == "gpu_targets":
+        results = (json.loads((ROOT / "bench/results" / f"{part}.json").read_text()) for part in ("attention_gpu", "encoder_gpu", "serving_gpu_answers"))
+        replace_part(PAGE, name, report_targets.targets_table(*results))
+        return 0
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
     if name == "attention_grid":
         replace_part(PAGE, name, squares_table(data))
