@@ -158,7 +158,8 @@ def encoder_table(data: dict) -> str:
     where = data["device"]
     if machine is not None:
         where += f", driver {machine['driver_version']}, SM clock {machine['clocks.sm']} of {machine['clocks.max.sm']}, power limit "
-        where += f"{machine['power.limit']}, commit {data['commit']}"
+        commits = dict.fromkeys(row.get("commit", data["commit"]) for row in data["rows"])
+        where += f"{machine['power.limit']}, commit {', '.join(commits)}"
     lines += [
         "",
         f"{where}. Against the CPU in float32: root mean square of the error {check['rms_error']:.1e} "
