@@ -5,11 +5,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/log1p.h>
 #include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "model/attention/operators.h"
 
@@ -17,37 +19,66 @@ namespace longwave::attention {
 namespace {
 
 constexpr int64_t kHeads = 3;
-constexpr int64_t kTokens = 5000;  // more than the short lane has
+constexpr int64_t kHeight = 50, kWidth = 100;  // of the grids
+constexpr int64_t kTokens = kHeight * kWidth;  // more than the short lane has
 constexpr int64_t kDim = 16;
 
 struct Stop {};
 
+at::Tensor Distances() { return at::arange(1 - kTokens, kTokens, at::kFloat); }
+
+at::Tensor Decay() { return (Distances().abs() * -0.01).expand({kHeads, -1}).contiguous(); }
+
+at::Tensor Inverse() { return -at::log1p(Distances().abs()).expand({kHeads, -1}).contiguous(); }
+
+at::Tensor Noise() { return at::randn({kHeads, 2 * kTokens - 1}); }
+
+// Of grids: b = by + bx, and what has no structure.
+at::Tensor Axial() {
+  return at::randn({kHeads, 2 * kHeight - 1, 1}) + at::randn({kHeads, 1, 2 * kWidth - 1});
+}
+
+at::Tensor ClippedGrid() { return at::randn({kHeads, 9, 9}); }
+
+at::Tensor NoiseGrid() { return at::randn({kHeads, 2 * kHeight - 1, 2 * kWidth - 1}); }
+
 struct CheckpointCase {
+  const char* name;
   const char* algorithm;
-  bool noise;  // else a table that falls smoothly
-  int least;   // checkpoints
+  at::Tensor (*table)();  // of rank 3: a grid's
+  int least;              // checkpoints
 };
 
 class CheckpointTest : public ::testing::TestWithParam<CheckpointCase> {
  protected:
+  // How often there is a checkpoint depends on the threads that work between two.
+  CheckpointTest() {
+    at::set_num_threads(2);
+    const at::Tensor table = GetParam().table();
+    if (table.dim() == 3) {
+      grid_ = c10::make_intrusive<RelativeBias2d>(table, std::vector<int64_t>{kHeight, kWidth});
+    } else {
+      bias_ = c10::make_intrusive<RelativeBias>(table);
+    }
+  }
+
+  ~CheckpointTest() override { at::set_num_threads(threads_); }
+
   at::Tensor Attend() const {
     AttentionOptions options;
     options.algorithm = GetParam().algorithm;
+    if (grid_) return RpeAttention2d(q_, k_, v_, w_, grid_, options);
     return RpeAttention(q_, k_, v_, w_, bias_, std::nullopt, std::nullopt, options);
   }
 
-  static at::Tensor Table(bool noise) {
-    if (noise) return at::randn({kHeads, 2 * kTokens - 1});
-    const at::Tensor t = at::arange(1 - kTokens, kTokens, at::kFloat);
-    return (t.abs() * -0.01).expand({kHeads, -1}).contiguous();
-  }
-
+ private:
+  const int threads_ = at::get_num_threads();
   const at::Tensor q_ = at::randn({1, kTokens, kHeads, kDim});
   const at::Tensor k_ = at::randn({1, kTokens, kHeads, kDim});
   const at::Tensor v_ = at::randn({1, kTokens, kHeads, kDim});
   const at::Tensor w_ = at::randn({kDim, kDim});
-  const c10::intrusive_ptr<RelativeBias> bias_ =
-      c10::make_intrusive<RelativeBias>(Table(GetParam().noise));
+  c10::intrusive_ptr<RelativeBias> bias_;
+  c10::intrusive_ptr<RelativeBias2d> grid_;
 };
 
 TEST_P(CheckpointTest, ComeOftenAndChangeNothing) {
@@ -67,7 +98,8 @@ TEST_P(CheckpointTest, ComeOftenAndChangeNothing) {
 }
 
 TEST_P(CheckpointTest, WhatTheHookThrowsEndsTheWork) {
-  for (int allowed = 0; allowed < GetParam().least; allowed += 7) {
+  const int step = std::max(1, GetParam().least / 12);
+  for (int allowed = 0; allowed < GetParam().least; allowed += step) {
     int count = 0;
     const CheckpointScope scope([&] {
       if (++count > allowed) throw Stop();
@@ -77,13 +109,20 @@ TEST_P(CheckpointTest, WhatTheHookThrowsEndsTheWork) {
   }
 }
 
-// A head of FFT alone has a checkpoint for each pair of value channels (8 on one thread, 4 on two),
-// part of the convolution (2) and some features.
-INSTANTIATE_TEST_SUITE_P(Algorithms, CheckpointTest,
-                         ::testing::Values(CheckpointCase{"structured", false, kHeads},
-                                           CheckpointCase{"direct", true, 10},
-                                           CheckpointCase{"fft", true, kHeads * 4 * 2}),
-                         [](const auto& info) { return std::string(info.param.algorithm); });
+INSTANTIATE_TEST_SUITE_P(
+    Algorithms, CheckpointTest,
+    ::testing::Values(
+        // Three passes over the chunks of each head.
+        CheckpointCase{"structured", "structured", Decay, kHeads * 3},
+        CheckpointCase{"low_rank", "low_rank", Inverse, kHeads * 3},
+        CheckpointCase{"direct", "direct", Noise, 30},
+        // Features, and for each head and pair of value channels parts of the convolution.
+        CheckpointCase{"fft", "fft", Noise, 100},
+        CheckpointCase{"grid_of_blocks", "structured", ClippedGrid, 40},
+        CheckpointCase{"grid_by_axes", "structured", Axial, 100},
+        CheckpointCase{"grid_direct", "direct", NoiseGrid, 30},
+        CheckpointCase{"grid_fft", "fft", NoiseGrid, 150}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 // The keys of one block of rows may take longer than a checkpoint may be away.
 TEST(DirectCheckpointTest, ComeWithinTheRowsOfALongSequence) {
