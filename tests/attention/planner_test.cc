@@ -219,14 +219,28 @@ TEST(PlannerTest, PredictionsGrowAsTheWorkDoes) {
   EXPECT_NEAR(ratio(Structured(), 1), 4, 0.1);
 }
 
-TEST(PlannerTest, ThreadsShareTheWork) {
-  const Heads heads({Clipped(4096)});
-  Shape shape = heads.Of(4096);
-  for (const Algorithm* algorithm : {&Direct(), &Fft(), &Structured()}) {
-    shape.threads = 1;
-    const double alone = algorithm->Predict(shape).milliseconds;
-    shape.threads = 4;
-    EXPECT_DOUBLE_EQ(algorithm->Predict(shape).milliseconds, alone / 4) << algorithm->name();
+TEST(PlannerTest, ThreadsShareTheWorkButNotTheirMemory) {
+  constexpr int64_t kLength = 4096;
+  const Heads heads({Noise(kLength), Clipped(kLength), Inverse(kLength)});
+  const auto predict = [&](const Algorithm& algorithm, int64_t head, int threads) {
+    Shape shape = heads.Of(kLength, head);
+    shape.threads = threads;
+    return algorithm.Predict(shape);
+  };
+  // 10 ps for each of 2 n^2 (64 + 64) operations, 500 ns for each row.
+  const double direct = 10e-9 * 2 * kLength * kLength * 128 + 500e-6 * kLength;
+  EXPECT_NEAR(predict(Direct(), 0, 1).milliseconds, direct, 1e-6);
+  EXPECT_NEAR(predict(Direct(), 0, 4).milliseconds, direct / 4, 1e-6);
+  for (const auto& [algorithm, head] : std::vector<std::pair<const Algorithm*, int64_t>>{
+           {&Direct(), 0}, {&Fft(), 0}, {&Structured(), 1}, {&LowRank(), 2}}) {
+    const Estimate alone = predict(*algorithm, head, 1), shared = predict(*algorithm, head, 4);
+    EXPECT_LT(shared.milliseconds, alone.milliseconds / 2) << algorithm->name();
+    EXPECT_GE(shared.workspace_bytes, alone.workspace_bytes) << algorithm->name();
+    EXPECT_EQ(shared.error_bound, alone.error_bound) << algorithm->name();
+  }
+  // Each thread has a tile and its weights, or the points of a transform.
+  for (const Algorithm* algorithm : {&Direct(), &Fft()}) {
+    EXPECT_GT(predict(*algorithm, 0, 4).workspace_bytes, predict(*algorithm, 0, 1).workspace_bytes);
   }
 }
 
