@@ -9,7 +9,8 @@ import torch
 import operators
 import tables
 import test_grid
-from operators import RelativeBias, RelativeBias2d, attend_2d_prepared, attend_prepared, inputs, plan, plan_2d
+from operators import RelativeBias, RelativeBias2d, attend_2d_prepared, attend_prepared, doubles, error, inputs, plan, plan_2d
+from tolerances import ROUNDING
 
 SIZE = 16  # of a head, of v's, and features: a plan takes the first two to be equal
 ALGORITHMS = ["structured", "low_rank", "direct", "fft"]
@@ -89,6 +90,24 @@ def test_forced_algorithms_keep_to_the_limit():
     problem.call(algorithm="fft", workspace_bytes=size)
     with pytest.raises(ValueError, match=f"workspace_bytes: found {size - 1}, expected {size} or more for algorithm"):
         problem.call(algorithm="fft", workspace_bytes=size - 1)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("table", ["flat", "manhattan decay", "decay on one axis"])
+def test_a_grid_takes_its_slower_way_where_only_that_fits(table):
+    """Products along rows and columns, where a box of blocks and the states beyond it would be faster."""
+    problem = Grid(table)
+    least = needed(problem, "structured")
+    q, k, v, w = problem.inputs
+    expected = attend_2d_prepared(*doubles(q, k, v), w, problem.bias, algorithm="reference")
+    ways = []
+    for limit in (0, least):
+        out = problem.call(algorithm="structured", workspace_bytes=limit)
+        assert error(out, expected, v) <= ROUNDING[torch.float32]
+        takes, = {float(ms) for ms in re.findall(r"structured takes ([0-9.e+-]+) ms", problem.plan(limit))}
+        ways.append((takes, out))
+    (fast_ms, fast), (slow_ms, slow) = ways
+    assert slow_ms > fast_ms and not torch.equal(fast, slow)
 
 
 @pytest.mark.host
