@@ -103,7 +103,7 @@ def measure(batch: int, n: int, table: str, bias: torch.Tensor, args: argparse.N
     }
     times = best_times(runs, args.seconds, OnGpu() if args.device == "cuda" else on_cpu)
     return {
-        "batch": batch, "n": n, "table": table, "pick": pick, "predicted_ms": predicted,
+        "batch": batch, "n": n, "table": table, "normalize": args.normalize, "pick": pick, "predicted_ms": predicted,
         "measured_ms": times, "ratio": times[pick] / min(times.values()),
     }
 
@@ -130,6 +130,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--build", default=str(attention_cpu.ROOT / "build/cpu-release"), help="build folder with the operator libraries")
     parser.add_argument("--commit", help="what was built, for the results")
+    parser.add_argument("--append", action="store_true", help=attention_cpu.APPEND)
     parser.add_argument("--out", help="JSON file for the results; default: print them")
     args = parser.parse_args()
     torch.ops.load_library(f"{args.build}/model/attention/liblongwave_attention.so")
@@ -144,12 +145,14 @@ def main() -> int:
             for table in args.tables:
                 rows.append(measure(batch, n, table, biases[table], args, generator))
                 print(json.dumps(rows[-1]), file=sys.stderr)
+    if args.append:
+        rows = attention_cpu.merged(rows, args.out, ("batch", "n", "table", "normalize"))
     machine = {"gpu": torch.cuda.get_device_name()} if args.device == "cuda" else {
         "processor": attention_cpu.cpu_name(), "threads": args.threads}  # fmt: skip
     document = {
         "benchmark": "planner_grid",
         "machine": machine | {"torch": torch.__version__} | ({"commit": args.commit} if args.commit else {}),
-        "shape": {"heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype, "normalize": args.normalize},
+        "shape": {"heads": args.heads, "head_dim": args.dim, "features": args.dim, "dtype": args.dtype},
         "rows": rows,
     }
     attention_cpu.write(document, args.out)
