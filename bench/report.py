@@ -7,6 +7,7 @@
   bench/report.py attention_gpu    rewrites its part of docs/benchmarks.md and docs/images/attention_gpu.svg
   bench/report.py encoder_gpu      rewrites its part of docs/benchmarks.md
   bench/report.py gpu_targets      rewrites its part of docs/benchmarks.md, from what attention, encoder and server have on a GPU
+  bench/report.py cpu_targets      rewrites its part of docs/benchmarks.md, from what attention and the planner's picks have on the CPU
   bench/report.py planner_grid     rewrites its part of docs/benchmarks.md; planner_grid_gpu likewise
   bench/report.py serving          rewrites its part of docs/benchmarks.md and docs/images/serving.svg
   bench/report.py serving_soak     rewrites its part of docs/benchmarks.md
@@ -21,6 +22,7 @@ import pathlib
 import sys
 
 import report_targets
+from report_targets_cpu import cpu_targets_table
 from report_serving import checkpoint_gaps_table, load_curve, serving_gpu_table, serving_table, soak_text
 from report_text import milliseconds, pyplot, times
 
@@ -170,7 +172,8 @@ def encoder_table(data: dict) -> str:
 
 def grid_table(data: dict) -> str:
     """Tables of bias down, lengths and batches across: the pick and how many times the fastest algorithm's time it takes."""
-    rows = {(row["table"], (row.get("batch", 1), row["n"])): row for row in data["rows"]}
+    label = lambda row: row["table"] + ("" if row.get("normalize", True) else ", not normalised")
+    rows = {(label(row), (row.get("batch", 1), row["n"])): row for row in data["rows"]}
     batches = sorted({batch for _, batch in rows}, key=lambda batch: (batch[0] > 1, batch))
     names = [f"{n:,}" if batch == 1 else f"{batch} x {n:,}" for batch, n in batches]
     lines = ["| table | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -261,13 +264,17 @@ def replace_part(page: pathlib.Path, name: str, text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "gpu_targets", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak", "checkpoint_gaps"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("attention_cpu", "attention_grid", "attention_gpu", "encoder_gpu", "gpu_targets", "cpu_targets", "planner_grid", "planner_grid_gpu", "serving", "serving_gpu", "serving_soak", "checkpoint_gaps"):
         print(__doc__, file=sys.stderr)
         return 2
     name = sys.argv[1]
     if name == "gpu_targets":
         results = (json.loads((ROOT / "bench/results" / f"{part}.json").read_text()) for part in ("attention_gpu", "encoder_gpu", "serving_gpu_answers"))
         replace_part(PAGE, name, report_targets.targets_table(*results))
+        return 0
+    if name == "cpu_targets":
+        attention, grid = (json.loads((ROOT / "bench/results" / f"{part}.json").read_text()) for part in ("attention_cpu", "planner_grid"))
+        replace_part(PAGE, name, cpu_targets_table(attention, softmax_times(attention), grid))
         return 0
     data = json.loads((ROOT / "bench/results" / f"{name}.json").read_text())
     if name == "attention_grid":

@@ -109,7 +109,9 @@ ExitCode RunPlan(const PlanFlags& flags, Console& console) {
 
 void AddPlanCommand(CLI::App& app, Console& console, ExitCode& exit_code) {
   CLI::App* command =
-      app.add_subcommand("plan", "Explain how a model's attention is computed at given lengths");
+      app.add_subcommand("plan",
+                         "Explain how a model's attention is computed at given lengths; the times "
+                         "predicted choose between algorithms, a CPU may take twice as long");
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("model", flags->model.name, "Name of the model")
       ->required()

@@ -243,7 +243,7 @@ class DirectAlgorithm final : public Algorithm {
   bool Serves(FeatureMap) const override { return true; }
 
   Estimate Predict(const Shape& shape) const override {
-    // Errors up to 6e-7 were measured, here with a margin of five.
+    // Errors up to 1.5e-6 were measured, of tokens that are all equal, here with a margin of two.
     const double n = static_cast<double>(shape.length);
     const double pairs = n * n * shape.bias->ShareOfTiles(shape.head, shape.length);
     const double flop = 2 * pairs * static_cast<double>(shape.feature_dim + shape.value_dim);

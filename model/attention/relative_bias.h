@@ -24,7 +24,7 @@ class TableStructures;
 // is the TorchBind class torch.classes.longwave.RelativeBias(bias, feature_map, causal, max_len,
 // tolerance).
 //
-// Thread-safe: the table never changes, the cache of spectra has its own lock.
+// Thread-safe: the table never changes; what is made of it on first use, and kept, has its locks.
 class RelativeBias final : public torch::CustomClassHolder {
  public:
   // bias: float32 [heads, 2L-1] on the CPU, raw (not exponentiated), ascending in t = j - i from
@@ -34,7 +34,8 @@ class RelativeBias final : public torch::CustomClassHolder {
   // feature_map: "prf" or "trf"; causal: token i sees j <= i only. A call must agree with both.
   // max_len: the longest sequence that the table is meant for; 0: its own L. It travels with the
   // table and changes no answer: longer sequences are legal, and where an analysis holds up to some
-  // length only, the planner knows. tolerance: the error that a call may make, as a share of max|v| (float32 inputs), at least the 1e-5 that is promised.
+  // length only, the planner knows. tolerance: the error that a call may make, as a share of max|v|
+  // (float32 inputs), at least the 1e-5 that is promised.
   //
   // Throws c10::Error on a wrong dtype, shape, device or layout, on NaN and +inf, on -inf at t = 0,
   // on a bias that requires grad under grad mode, on an unknown feature map, and on max_len or
