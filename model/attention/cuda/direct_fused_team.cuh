@@ -153,10 +153,10 @@ class Team {
     load_ += C::kGroups;
   }
 
-  // Loads where the tile before it lies at least kSlack behind `position`: others are done with it,
-  // too.
+  // Loads to stages that no tile has had, and where the tile before it lies at least kSlack behind
+  // `position`: others are done with it, too.
   __device__ void Recycle(int position) {
-    while (load_ - C::kStages + kSlack <= position + (position < 0 ? kSlack : 0) &&
+    while ((load_ < C::kStages || load_ - C::kStages + kSlack <= position) &&
            load_ < base_ + tiles_ + next_tiles_) {
       LoadNext();
     }

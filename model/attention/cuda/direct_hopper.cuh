@@ -149,9 +149,7 @@ __device__ inline void WgmmaShared(float (&d)[32], uint64_t a, uint64_t b, bool 
       : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
 }
 
-// d (+)= a b: a 64 x 16 in registers; b 16 x 64 with n contiguous in shared memory, or (kRows) the
-// transpose of 64 x 16 with k contiguous.
-template <bool kRows = false>
+// d (+)= a b: a 64 x 16 in registers; b 16 x 64 with n contiguous in shared memory.
 __device__ inline void WgmmaRegisters(float (&d)[32], const uint32_t (&a)[4], uint64_t b,
                                       bool accumulate) {
   asm volatile(
@@ -159,11 +157,10 @@ __device__ inline void WgmmaRegisters(float (&d)[32], const uint32_t (&a)[4], ui
       ".reg .pred p;\n"
       "setp.ne.b32 p, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LONGWAVE_D32
-      "}, {%32,%33,%34,%35}, %36, p, 1, 1, %38;\n"
+      "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;\n"
       "}"
       : LONGWAVE_F16(d, 0), LONGWAVE_F16(d, 16)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate)),
-        "n"(kRows ? 0 : 1));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(accumulate)));
 }
 
 #undef LONGWAVE_D32
