@@ -33,8 +33,9 @@ struct Config {
     hopper::Barrier loaded[kTeams][kStages];
     hopper::Barrier ready[kTeams][kStages];
     hopper::Barrier empty[kTeams][kStages];
-    hopper::Barrier queries_loaded[kTeams * kRowGroups];
-    hopper::Barrier queries_ready[kTeams * kRowGroups];
+    // Of the first warpgroup of the same rows; the others' are not used.
+    hopper::Barrier queries_loaded[kTeams * kGroups];
+    hopper::Barrier queries_ready[kTeams * kGroups];
     uint32_t doubtful[kTeams * kGroups][kTile / 32];
     SequenceTile items[kTeams * kGroups * 4][2];  // of every warp: this one and the next in turn
     float shifts[kTeams];                         // of the weights

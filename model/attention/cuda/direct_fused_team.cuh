@@ -35,8 +35,8 @@ class Team {
         ready_(shared.ready[team_]),
         empty_(shared.empty[team_]),
         queries_(shared.queries[team_ * C::kRowGroups + RowGroup()]),
-        queries_loaded_(shared.queries_loaded[team_ * C::kRowGroups + RowGroup()]),
-        queries_ready_(shared.queries_ready[team_ * C::kRowGroups + RowGroup()]),
+        queries_loaded_(shared.queries_loaded[Group() - KeyGroup()]),
+        queries_ready_(shared.queries_ready[Group() - KeyGroup()]),
         doubtful_(shared.doubtful[team_ * C::kGroups + group_]),
         items_(shared.items[threadIdx.x / 32]),
         weights_(shared.weights + team_ * 2 * C::SecondCopy(longest)),
@@ -53,10 +53,8 @@ class Team {
         ready_[i].Init(kGroupThreads);
         empty_[i].Init(4 * C::kRowGroups);
       }
-      if (KeyGroup() == 0) {
-        queries_loaded_.Init(1);
-        queries_ready_.Init(kGroupThreads);
-      }
+      shared_.queries_loaded[Group()].Init(1);
+      shared_.queries_ready[Group()].Init(kGroupThreads);
       hopper::FenceBarrierInit();
     }
     __syncwarp();
