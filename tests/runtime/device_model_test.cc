@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -13,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/device/cpu_device.h"
 #include "model/device/find_device.h"
 #include "model/device/torch_device.h"
 #include "model/encoder/load_weights.h"
@@ -249,6 +252,80 @@ INSTANTIATE_TEST_SUITE_P(
     [](const ::testing::TestParamInfo<Case>& info) {
       return std::string(info.param.device).substr(0, 4) + "_" + info.param.dtype;
     });
+
+// The CPU, which claims that graphs pay there but can capture none.
+class NoGraphsStream final : public Stream {
+ public:
+  NoGraphsStream(std::unique_ptr<Stream> stream, std::atomic<int>* captures)
+      : stream_(std::move(stream)), captures_(captures) {}
+
+  absl::Status Run(absl::FunctionRef<absl::Status()> launch) override {
+    return stream_->Run(launch);
+  }
+  absl::StatusOr<std::unique_ptr<Graph>> Capture(std::function<absl::Status()>) override {
+    ++*captures_;
+    return absl::InternalError("capture: not here");
+  }
+  absl::StatusOr<std::unique_ptr<Event>> Record() override { return stream_->Record(); }
+  absl::Status Synchronize() override { return stream_->Synchronize(); }
+
+ private:
+  const std::unique_ptr<Stream> stream_;
+  std::atomic<int>* const captures_;
+};
+
+class NoGraphsDevice final : public Device {
+ public:
+  NoGraphsDevice() : info_(cpu_.info()) { info_.fast_graphs = true; }
+
+  const DeviceInfo& info() const override { return info_; }
+  absl::StatusOr<std::unique_ptr<Stream>> CreateStream(StreamPriority priority) override {
+    auto stream = cpu_.CreateStream(priority);
+    if (!stream.ok()) return stream.status();
+    return std::make_unique<NoGraphsStream>(*std::move(stream), &captures_);
+  }
+  absl::StatusOr<std::unique_ptr<PinnedBuffer>> AllocatePinned(int64_t bytes) override {
+    return cpu_.AllocatePinned(bytes);
+  }
+  absl::StatusOr<DeviceMemory> Memory() const override { return cpu_.Memory(); }
+  absl::Status SetMemoryLimit(int64_t bytes) override { return cpu_.SetMemoryLimit(bytes); }
+  void ResetPeakMemory() override { cpu_.ResetPeakMemory(); }
+  absl::Status ReleaseCachedMemory() override { return cpu_.ReleaseCachedMemory(); }
+  absl::Status Synchronize() override { return cpu_.Synchronize(); }
+
+  int captures() const { return captures_; }
+
+ private:
+  CpuDevice cpu_;
+  DeviceInfo info_;
+  std::atomic<int> captures_{0};
+};
+
+// Batches that fill their shapes: the CPU, unlike a GPU, refuses tokens behind the last sequence
+// and takes the lengths of a capture at their word. So replays can be tested on a GPU only.
+class NoGraphsTest : public DeviceModelTest {
+ protected:
+  void SetUp() override {
+    testing::WriteRandomModel(folder_.path(), Config(), /*seed=*/82);
+    device_ = &fake_;
+    expected_ = Load({.device = "cpu", .threads = 2});
+    model_ = LoadDeviceModel({.threads = 2});
+  }
+  void TearDown() override { model_.reset(); }  // before its device
+
+  NoGraphsDevice fake_;
+};
+
+TEST_P(NoGraphsTest, AShapeThatCannotBeCapturedIsTriedOnceAndAnswered) {
+  const int before = fake_.captures();
+  for (uint32_t run = 0; run < 4; ++run) {
+    ExpectSame(Items({128}, 10 * run), "alone");
+    ExpectSame(Items({512, 512}, 10 * run), "together");
+    EXPECT_EQ(fake_.captures() - before, run == 0 ? 0 : 2) << run;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, NoGraphsTest, ::testing::Values(Case{"cpu", "float32", 1e-5}));
 
 TEST(LoadOnDeviceTest, LoadsWhereItIsTold) {
   const testing::TempFolder folder;
