@@ -97,9 +97,11 @@ _CLASSES = {
     "noise 3": lambda n, seed: random(n, 3, seed),
     "noise 5": lambda n, seed: random(n, 5, seed),
     "one-sided": lambda n, seed: one_sided(clipped(n, 20, seed=seed), -20.0),
+    "one-sided, before": lambda n, seed: one_sided(clipped(n, 20, seed=seed), -20.0).flip(1),
     "peak": lambda n, seed: put(clipped(n, 30, 0.3, seed), [(0, 12.0)]),
-    "spike far away": lambda n, seed: put(clipped(n, 10, seed=seed), [(450, 8.0)]),
+    "spike far away": lambda n, seed: put(clipped(n, 10, seed=seed), [(-450, 8.0), (450, 8.0)]),
     "forbidden side": lambda n, seed: one_sided(clipped(n, 128, seed=seed), -math.inf),
+    "forbidden past": lambda n, seed: one_sided(clipped(n, 128, seed=seed), -math.inf).flip(1),
     "forbidden distances": lambda n, seed: put(clipped(n, 40, seed=seed), [(3, -math.inf), (-64, -math.inf), (300, -math.inf)]),
 }
 SMOOTH, NOISE = {"inverse", "log distance"}, {"noise 0.5", "noise 3", "noise 5"}
