@@ -118,7 +118,7 @@ def claims(data: dict, accuracy: dict) -> str:
         cells = [milliseconds(peers[n])]
         for table in CLAIMED:
             ours = rows.get((table, n, "auto"))
-            cells.append(f"{milliseconds(ours['median_ms'])} ({times(peers[n] / ours['median_ms'])})" if ours else "-")
+            cells.append(f"{milliseconds(ours['median_ms'])} ({peers[n] / ours['median_ms']:.3g}x)" if ours else "-")
         lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
     shown = ["first 512", "first 2048", "first 8192", "joined 65536"]
     lines += ["", "The bundled model on files of packages that it was not trained on, accuracy in percent:", ""]

@@ -72,8 +72,8 @@ at::Tensor RpeAttention2d(const at::Tensor& q, const at::Tensor& k, const at::Te
 // What "auto" does in a call with this projection, normalisation, scale and workspace_bytes: JSON
 // {"groups": [{"heads", "lengths", "algorithm", "reason", "error_bound", "predicted_ms"}]}.
 // error_bound: of the largest error relative to max|v|; for "trf" times the sum above, and without
-// the rounding of features and of an output in 16 bits. predicted_ms is made to choose by: on the
-// CPU calls took up to twice as long (docs/benchmarks.md).
+// the rounding of features and of an output in 16 bits. predicted_ms is made to choose by,
+// not to be kept (docs/benchmarks.md).
 // projection: as in RpeAttention; v's head size is taken to be q's. device: "cpu", or "cuda" once
 // its library is loaded. dtype: "float32", "bfloat16", "float16", "float64". (The operator
 // longwave::plan_attention can be called without a projection, too, and takes a typical one.)

@@ -28,9 +28,8 @@ class TableStructures;
 class RelativeBias final : public torch::CustomClassHolder {
  public:
   // bias: float32 [heads, 2L-1] on the CPU, raw (not exponentiated), ascending in t = j - i from
-  // -(L-1) to L-1; distances
-  //   beyond keep the edge value. -inf forbids a distance. It is copied: later changes of the
-  //   tensor do not matter.
+  // -(L-1) to L-1; distances beyond keep the edge value. -inf forbids a distance. It is copied:
+  // later changes of the tensor do not matter.
   // feature_map: "prf" or "trf"; causal: token i sees j <= i only. A call must agree with both.
   // max_len: the longest sequence that the table is meant for; 0: its own L. It travels with the
   // table and changes no answer: longer sequences are legal, and where an analysis holds up to some

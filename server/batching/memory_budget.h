@@ -45,7 +45,7 @@ class MemoryBudget {
   // Gives up a claim; true if there was one. Somebody else may find more available afterwards.
   bool Withdraw(const void* claimant);
 
-  // Gives bytes of a lane back; true if somebody waits with a claim, who may find more available now.
+  // Gives bytes of a lane back; true if somebody waits with a claim, who may find more now.
   bool Release(int64_t bytes, Lane lane);
 
   // Told by others when there may be more available, after Release() or Withdraw().

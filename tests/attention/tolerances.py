@@ -9,7 +9,7 @@ PROMISE = {
     torch.float64: 1e-12,  # the C++ reference against the Python one
 }
 
-# |o~ - o| / |o| of a row, in L2 over its channels, that float32 reaches for prf as well, whatever the mean of v and the length.
+# |o~ - o| / |o| of a row, in L2 over its channels, that float32 reaches for normalised prf as well.
 ROW_PROMISE = 1e-5
 
 # Rounding that comes on top of an algorithm's certificate: of features, products and sums in float32, of the output in 16 bits.
