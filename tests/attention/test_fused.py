@@ -96,10 +96,10 @@ def test_every_layout(layout, lengths, causal):
 def test_keys_that_another_sequence_has(layout, features):
     """What lies behind a sequence in memory is loaded with it, and must not count."""
     batch = Batch([100, 65, 127, 1, 191], causal=False, features=features)
-    batch.v[:100] = torch.inf
-    batch.k[100:165] *= 1e4
+    for others in (batch.k[:100], batch.v[:100], batch.k[293:], batch.v[293:]):
+        others.fill_(torch.inf)
     out = tests.direct_fused(*batch.arguments(), layout, 1)
-    for begin, end in ((100, 165), (165, 292), (292, 293), (293, 484)):
+    for begin, end in ((100, 165), (165, 292), (292, 293)):
         part = slice(begin, end)
         assert error(out[None, part], batch.expected[None, part], batch.v[None, part]) <= PROMISE[torch.bfloat16]
 

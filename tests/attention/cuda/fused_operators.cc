@@ -59,8 +59,8 @@ FusedLayout LayoutOf(at::IntArrayRef layout) {
 
 int64_t MaxLength(at::IntArrayRef layout) { return FusedMaxLength(LayoutOf(layout)); }
 
-// lanes: blocks of a head, which take its items in
-// turn; where keys are split there must be one for each item, whatever is asked for.
+// lanes: blocks of a head, which take its items in turn; where keys are split there must be one for
+// each item, whatever is asked for.
 at::Tensor DirectFused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                        const at::Tensor& projection, const Bias& bias, const at::Tensor& cu_seqlens,
                        at::IntArrayRef seqlens, at::IntArrayRef layout, int64_t lanes) {
