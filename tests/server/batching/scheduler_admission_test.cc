@@ -10,7 +10,17 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-using SchedulerAdmissionTest = SchedulerTest;
+class SchedulerAdmissionTest : public SchedulerTest {
+ protected:
+  // Predictions are known, refuse what cannot be in time, and close batches at 50 ms.
+  void MakeTimed(int workers = 1) {
+    BatchingOptions options = Open();
+    options.deadline_margin = 1;
+    options.max_batch_time = absl::Milliseconds(50);
+    Make(options, /*memory=*/0, workers);
+    Teach();
+  }
+};
 
 // --- Fairness ---
 
@@ -143,11 +153,7 @@ TEST_F(SchedulerAdmissionTest, AWrongPredictionDoesNotRefuseForEver) {
 }
 
 TEST_F(SchedulerAdmissionTest, DoubtMakesNoBatchLarger) {
-  BatchingOptions options = Open();
-  options.deadline_margin = 1;
-  options.max_batch_time = absl::Milliseconds(50);
-  Make(options);
-  Teach();
+  MakeTimed();
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(TryAdmit(Group({{"hopeless", 100}}, absl::Milliseconds(10))).status().code(),
               Code::kDeadlineExceeded);
@@ -160,11 +166,7 @@ TEST_F(SchedulerAdmissionTest, DoubtMakesNoBatchLarger) {
 }
 
 TEST_F(SchedulerAdmissionTest, HopelessRequestsCastNoDoubtWhileABatchMayCorrectThePrediction) {
-  BatchingOptions options = Open();
-  options.deadline_margin = 1;
-  options.max_batch_time = absl::Milliseconds(50);
-  Make(options, 0, /*workers=*/2);
-  Teach();
+  MakeTimed(/*workers=*/2);
   Admit({{"running", 100}});
   ASSERT_THAT(Start(), ElementsAre("running"));
   const Batch running = batch_;
@@ -181,11 +183,7 @@ TEST_F(SchedulerAdmissionTest, HopelessRequestsCastNoDoubtWhileABatchMayCorrectT
 }
 
 TEST_F(SchedulerAdmissionTest, DroppedItemsCastNoDoubtWhereAnotherIsComputedInstead) {
-  BatchingOptions options = Open();
-  options.deadline_margin = 1;
-  options.max_batch_time = absl::Milliseconds(50);
-  Make(options);
-  Teach();
+  MakeTimed();
   for (int i = 0; i < 30; ++i) {
     Admit({{absl::StrCat("hopeless", i), 1}}, absl::Milliseconds(100));
   }
