@@ -108,8 +108,8 @@ ExitCode RunPlan(const PlanFlags& flags, Console& console) {
 }  // namespace
 
 void AddPlanCommand(CLI::App& app, Console& console, ExitCode& exit_code) {
-  CLI::App* command = app.add_subcommand(
-      "plan", "Explain how a model's attention is computed at given lengths");
+  CLI::App* command =
+      app.add_subcommand("plan", "Explain how a model's attention is computed at given lengths");
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("model", flags->model.name, "Name of the model")
       ->required()
